@@ -17,32 +17,32 @@ namespace defib::app {
 
 struct ChannelConfig {
   std::string name;
-  std::string kind;                 // "webhook", "slack", "pagerduty", "email"; only webhook is served yet.
-  std::string url;                  // A secret.
+  std::string kind;  // "webhook", "slack", "pagerduty", "email"; only webhook is served yet.
+  std::string url;   // A secret.
   std::vector<std::pair<std::string, std::string>> headers;
 };
 
 struct Config {
   std::string http = "127.0.0.1:7070";
   std::string agents = "127.0.0.1:7379";
-  std::string redis;                // Empty: none.
-  std::string data_dir = "./defib-data";   // "memory" keeps nothing.
-  std::string state = "journal";    // or "redis"
-  std::string name_space;           // `namespace:` in the file; put before channel and keys with ':'.
-  std::string token;                // A secret; empty: none.
-  bool allow_open = false;          // Listening wider than loopback without a token.
+  std::string redis;                      // Empty: none.
+  std::string data_dir = "./defib-data";  // "memory" keeps nothing.
+  std::string state = "journal";          // or "redis"
+  std::string name_space;                 // `namespace:` in the file; put before channel and keys with ':'.
+  std::string token;                      // A secret; empty: none.
+  bool allow_open = false;                // Listening wider than loopback without a token.
   core::Rules rules;
   std::vector<ChannelConfig> channels;
 };
 
 struct ConfigMistake {
-  std::size_t line = 0;             // From 1; 0: the file as a whole.
+  std::size_t line = 0;  // From 1; 0: the file as a whole.
   std::size_t column = 0;
-  std::string message;              // What was wrong, what was expected, the nearest right name.
+  std::string message;  // What was wrong, what was expected, the nearest right name.
 };
 
 struct ConfigReading {
-  Config config;                    // Usable only where `mistakes` is empty.
+  Config config;  // Usable only where `mistakes` is empty.
   std::vector<ConfigMistake> mistakes;
   std::vector<ConfigMistake> warnings;
 };
