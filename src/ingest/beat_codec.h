@@ -5,6 +5,7 @@
 // (`Beat.refusal`: rule of judgement 10), accepted. One owner thread; no allocation a beat besides the arena.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <memory_resource>
@@ -23,6 +24,17 @@ struct CodecCounters {
   std::uint64_t timestamp_ignored = 0;
   std::uint64_t unknown_fields = 0;
 };
+
+// Bounds of the codec's own; those of the fields that the core keeps are in core/types.h.
+inline constexpr std::size_t kTypeBytesMax = 128;
+inline constexpr std::size_t kInstanceIdBytesMax = 128;
+inline constexpr std::size_t kHostBytesMax = 255;         // A DNS name's.
+inline constexpr std::size_t kStackBytesMax = 16 * 1024;  // A longer one loses its end.
+inline constexpr std::size_t kLabelKeyBytesMax = 64;
+inline constexpr std::size_t kLabelValueBytesMax = 256;
+inline constexpr std::size_t kDepthMax = 32;  // Of nesting: a beat of ours is three deep.
+inline constexpr double kMetricMax = 1e15;
+inline constexpr std::int64_t kSequenceMax = std::int64_t{1} << 53;  // What a JavaScript number counts exactly.
 
 class BeatCodec {
  public:
