@@ -22,16 +22,16 @@ struct ClientRequest {
   std::string url;
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
-  std::string unix_socket;             // Not empty: connect there (Docker).
+  std::string unix_socket;  // Not empty: connect there (Docker).
   Duration timeout = 10s;
   std::size_t answer_bytes_max = 256 * 1024;
 };
 
 struct ClientAnswer {
-  unsigned status = 0;                 // 0: no answer came; `error` says why.
+  unsigned status = 0;  // 0: no answer came; `error` says why.
   std::string error;
-  std::string body;                    // Clipped at answer_bytes_max.
-  std::string retry_after;             // The header, "" where absent.
+  std::string body;         // Clipped at answer_bytes_max.
+  std::string retry_after;  // The header, "" where absent.
 };
 
 class HttpClient {
@@ -40,7 +40,7 @@ class HttpClient {
   static constexpr std::size_t kRequestsMax = 1024;
 
   explicit HttpClient(Loop& loop);
-  ~HttpClient();                       // Ends the thread; answers that are under way never come.
+  ~HttpClient();  // Ends the thread; answers that are under way never come.
 
   // `done` is called once, on the loop thread.
   void send(ClientRequest request, std::function<void(ClientAnswer)> done);

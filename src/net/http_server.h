@@ -15,17 +15,19 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/time.h"
 #include "net/loop.h"
 
 namespace defib::net {
 
+// (*) The answer to a HEAD is the one to a GET with its body left out, so no handler needs to know.
 struct HttpRequest {
-  std::string method;                                       // "GET", "POST", ...
-  std::string path;                                         // Percent-decoded, without query; begins with '/'.
-  std::vector<std::pair<std::string, std::string>> query;   // Decoded, in order.
-  std::vector<std::pair<std::string, std::string>> headers; // Names in lower case.
+  std::string method;                                        // "GET", "POST", ...; a HEAD is told as "GET" (*).
+  std::string path;                                          // Percent-decoded, without query; begins with '/'.
+  std::vector<std::pair<std::string, std::string>> query;    // Decoded, in order.
+  std::vector<std::pair<std::string, std::string>> headers;  // Names in lower case.
   std::string body;
-  std::string peer;                                         // Address without port.
+  std::string peer;  // Address without port.
 
   // The first value of a header (name in lower case) or query parameter, "" where absent.
   std::string_view header(std::string_view name) const;
@@ -52,7 +54,7 @@ class EventStream {
 };
 
 // One request and its one answer, which may come in a later turn. Answering after the connection has
-// gone is harmless.
+// gone, or a second time, does nothing; dropping it without an answer answers 500. Loop thread only.
 class HttpExchange {
  public:
   virtual ~HttpExchange() = default;
@@ -61,13 +63,23 @@ class HttpExchange {
   virtual std::shared_ptr<EventStream> start_event_stream() = 0;
 };
 
+// Called on the loop thread, once a request; never again once the server is closed.
 using HttpHandler = std::function<void(std::shared_ptr<HttpExchange>)>;
 
 struct HttpServerCounters {
   std::uint64_t requests = 0;
-  std::uint64_t bad_requests = 0;    // Refused before a handler saw them.
+  std::uint64_t bad_requests = 0;  // Refused before a handler saw them.
   std::uint64_t refused_connections = 0;
-  std::uint64_t connections = 0;     // Open now.
+  std::uint64_t connections = 0;  // Open now.
+};
+
+// How long each part of an exchange may take.
+struct HttpLimits {
+  Duration head = 10s;  // From the connection's or the request's first byte to the end of its head.
+  Duration body = 30s;
+  Duration idle = 75s;   // Between two requests: nginx's, longer than clients keep connections.
+  Duration write = 30s;  // Without one byte leaving: the reader has stopped.
+  Duration linger = 2s;  // After the last answer, for the client to have read it (RFC 9112, 9.6).
 };
 
 class HttpServer {
@@ -76,7 +88,9 @@ class HttpServer {
   static constexpr std::size_t kHeadBytesMax = 16 * 1024;
   static constexpr std::size_t kBodyBytesMax = 1024 * 1024;
 
-  HttpServer(Loop& loop, HttpHandler handler);
+  static constexpr std::size_t kStreamBytesMax = 1024 * 1024;
+
+  HttpServer(Loop& loop, HttpHandler handler, HttpLimits limits = {});
   ~HttpServer();
 
   // "127.0.0.1:7070", "[::1]:0", ":7070" is refused: say which address. Port 0 takes a free one.

@@ -4,10 +4,11 @@
 // core and performs its effects. Nothing in a turn blocks. Other threads reach the loop by post().
 #pragma once
 
-#include <boost/asio/io_context.hpp>
 #include <cstdint>
 #include <functional>
 #include <string>
+
+#include <boost/asio/io_context.hpp>
 
 #include "base/time.h"
 

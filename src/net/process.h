@@ -4,13 +4,12 @@
 // (pidfd_open(2)) that the loop watches, so libraries in the process keep their own children.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <sys/types.h>
 #include <utility>
 #include <vector>
 
@@ -21,17 +20,17 @@
 namespace defib::net {
 
 struct SpawnOptions {
-  std::vector<std::string> command;                          // command[0] is looked up in PATH.
-  std::vector<std::pair<std::string, std::string>> environment; // Added to, or replacing, ours.
-  bool captures_output = true;   // Keep the last `tail_bytes_max` of stdout and stderr together.
+  std::vector<std::string> command;                              // command[0] is looked up in PATH.
+  std::vector<std::pair<std::string, std::string>> environment;  // Added to, or replacing, ours.
+  bool captures_output = true;  // Keep the last `tail_bytes_max` of stdout and stderr together.
   std::size_t tail_bytes_max = 8 * 1024;
-  bool is_new_session = true;    // setsid(2): a process group of its own.
+  bool is_new_session = true;  // setsid(2): a process group of its own.
 };
 
 struct ProcessEnd {
-  int code = 0;                  // Exit status where signal is 0.
+  int code = 0;  // Exit status where signal is 0.
   int signal = 0;
-  bool is_timed_out = false;     // We ended it because its time was up.
+  bool is_timed_out = false;  // We ended it because its time was up.
   std::string output_tail;
 };
 
@@ -40,7 +39,7 @@ struct ProcessEnd {
 class ProcessRunner {
  public:
   explicit ProcessRunner(Loop& loop);
-  ~ProcessRunner();              // Leaves running scripts alone.
+  ~ProcessRunner();  // Leaves running scripts alone.
 
   // `done` is called once on the loop thread; never from within run(). Past `timeout` the script's process
   // gets TERM, and KILL after `kill_grace` (the script alone, not what it started: rule of recovery 10).
