@@ -76,8 +76,7 @@ std::optional<Enum> by_name(std::string_view word, Enum last) {
 // One message on its way through. Its functions return false once the message is refused as a whole.
 class Message {
  public:
-  Message(std::pmr::memory_resource& arena, CodecCounters& counters, bool has_escapes)
-      : in_(arena, counters, has_escapes) {}
+  Message(std::pmr::memory_resource& arena, CodecCounters& counters) : in_(arena, counters) {}
 
   [[nodiscard]] bool read(od::document& document);
   const Beat& beat() const { return beat_; }
@@ -387,6 +386,9 @@ bool Message::label(std::string_view key, od::value& value, std::array<core::Lab
   if (std::any_of(labels.begin(), end, is_same)) {
     return in_.fail("label {} stands twice in the message; expected once", quoted(key));
   }
+  od::json_type type{};
+  if (!in_.peek(value, type)) return false;
+  if (type == od::json_type::null) return in_.walk(value, 3);
   if (count == labels.size()) {
     in_.refuse("labels has more entries than {}", core::kLabelsMax);
     return in_.walk(value, 3);
@@ -543,7 +545,7 @@ Result<Beat> BeatCodec::decode(std::string_view json, std::pmr::memory_resource&
     ++counters_.refused;
     return Error{fmt::format("broken JSON: {}", simdjson::error_message(code))};
   }
-  Message message(arena, counters_, json.find('\\') != std::string_view::npos);
+  Message message(arena, counters_);
   if (!message.read(document)) {
     ++counters_.refused;
     return Error{message.take_error()};

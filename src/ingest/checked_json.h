@@ -1,5 +1,6 @@
 // Reading JSON by type with simdjson on-demand, and so that nothing goes unchecked: on-demand skips without a
-// look what nobody reads, so here every value is read, known or not, nested ones up to kDepthMax.
+// look what nobody reads, so here every value is read, known or not, nested ones up to kDepthMax. What simdjson
+// checks itself while it reads: UTF-8, escapes, halves of surrogate pairs, numbers beyond double.
 //
 // Private to beat_codec.cc: one compiled copy, inlined there. Two ways to say no: fail() refuses the whole
 // message (functions return false from then on), refuse() keeps the identity and the first reason.
@@ -56,10 +57,7 @@ inline std::string_view kind_of(od::json_type type) {
 
 class CheckedJson {
  public:
-  // `has_escapes`: the message holds a backslash. Only then can it hold half a surrogate pair, which simdjson
-  // turns into bytes that are not UTF-8.
-  CheckedJson(std::pmr::memory_resource& arena, CodecCounters& counters, bool has_escapes)
-      : arena_(arena), counters_(counters), has_escapes_(has_escapes) {}
+  CheckedJson(std::pmr::memory_resource& arena, CodecCounters& counters) : arena_(arena), counters_(counters) {}
 
   CodecCounters& counters() { return counters_; }
   std::string take_error() { return std::move(error_); }
@@ -106,7 +104,6 @@ class CheckedJson {
       if (const auto code = std::move(entry).get(pair)) return broken(code);
       std::string_view key;
       if (const auto code = pair.unescaped_key().get(key)) return broken(code);
-      if (has_escapes_ && !simdjson::validate_utf8(key)) return fail("broken JSON: a key holds half a surrogate pair");
       if (!take(key, pair.value())) return false;
     }
     return true;
@@ -188,9 +185,8 @@ class CheckedJson {
 
   // Reads a value that is a string.
   [[nodiscard]] bool string(od::value& value, std::string_view& out) {
-    if (const auto code = value.get_string().get(out)) return broken(code);
-    if (has_escapes_ && !simdjson::validate_utf8(out)) return fail("broken JSON: a string holds half a surrogate pair");
-    return true;
+    const simdjson::error_code code = value.get_string().get(out);
+    return code == simdjson::SUCCESS || broken(code);
   }
 
   // Reads a value that is a number; on_bad(found) speaks of one that is no integer from 0 to `max`.
@@ -283,7 +279,6 @@ class CheckedJson {
  private:
   std::pmr::memory_resource& arena_;
   CodecCounters& counters_;
-  const bool has_escapes_;
   std::string error_;
   std::string_view refusal_;
 };
