@@ -40,9 +40,10 @@ class HttpClient {
   static constexpr std::size_t kRequestsMax = 1024;
 
   explicit HttpClient(Loop& loop);
-  ~HttpClient();  // Ends the thread; answers that are under way never come.
+  // Ends the thread within milliseconds; answers that are under way never come, posted ones included.
+  ~HttpClient();
 
-  // `done` is called once, on the loop thread.
+  // `done` is called once, on the loop thread, never from within send(). Loop thread only.
   void send(ClientRequest request, std::function<void(ClientAnswer)> done);
 
  private:

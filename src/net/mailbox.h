@@ -31,9 +31,13 @@ class Mailbox {
   std::vector<T> take_all() {
     std::unique_lock lock(mutex_);
     is_ready_.wait(lock, [this] { return is_closed_ || !items_.empty(); });
-    std::vector<T> taken(std::make_move_iterator(items_.begin()), std::make_move_iterator(items_.end()));
-    items_.clear();
-    return taken;
+    return take_locked();
+  }
+
+  // The same without waiting, for a thread that waits elsewhere.
+  std::vector<T> take_ready() {
+    const std::lock_guard lock(mutex_);
+    return take_locked();
   }
 
   void close() {
@@ -44,12 +48,23 @@ class Mailbox {
     is_ready_.notify_all();
   }
 
+  bool is_closed() const {
+    const std::lock_guard lock(mutex_);
+    return is_closed_;
+  }
+
   std::size_t size() const {
     const std::lock_guard lock(mutex_);
     return items_.size();
   }
 
  private:
+  std::vector<T> take_locked() {
+    std::vector<T> taken(std::make_move_iterator(items_.begin()), std::make_move_iterator(items_.end()));
+    items_.clear();
+    return taken;
+  }
+
   const std::size_t items_max_;
   mutable std::mutex mutex_;
   std::condition_variable is_ready_;

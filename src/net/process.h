@@ -1,7 +1,7 @@
 // Starting, watching and ending programs: argument lists, never a shell; each in a session of its own.
 //
-// spawn() uses posix-safe code only between fork and exec. SIGCHLD is not used: each child has a pidfd
-// (pidfd_open(2)) that the loop watches, so libraries in the process keep their own children.
+// SIGCHLD is not used: each child has a pidfd (pidfd_open(2)) that the loop watches, so libraries in the
+// process keep their own children.
 #pragma once
 
 #include <cstdint>
@@ -35,9 +35,16 @@ struct ProcessEnd {
 };
 
 // Runs a script to its end, by exit and not by EOF of its output: a script that leaves the agent
-// running in the background ends when the script itself does, and the agent lives on.
+// running in the background ends when the script itself does, and the agent lives on. What such an agent still
+// writes into the script's output is read and dropped until the runner goes; then its next write fails
+// (SIGPIPE), so a script should give the agent an output of its own.
 class ProcessRunner {
  public:
+  // Scripts at once; one more is refused.
+  static constexpr std::size_t kScriptsMax = 1024;
+  // Outputs of ended scripts that are still read for whom they left behind; past it the oldest is closed.
+  static constexpr std::size_t kLeftBehindMax = 1024;
+
   explicit ProcessRunner(Loop& loop);
   ~ProcessRunner();  // Leaves running scripts alone.
 
