@@ -325,12 +325,22 @@ Arguments wrong_use(const Console& console, std::string_view command, std::strin
   return {.exit_code = 2};
 }
 
+// CLI11 knows nothing of what stands behind `--`.
+std::string help_of(const CLI::App& command, bool is_subcommand) {
+  std::string help = command.help(is_subcommand ? "defib" : "", CLI::AppFormatMode::Normal);
+  constexpr std::string_view kRunUsage = "Usage: defib run [OPTIONS]";
+  if (const std::size_t usage = help.find(kRunUsage); usage != std::string::npos) {
+    help.insert(usage + kRunUsage.size(), " -- COMMAND [ARGUMENT...]");
+  }
+  return help;
+}
+
 Arguments explain(const CLI::ParseError& error, const CLI::App& app, const Console& console) {
   const std::vector<CLI::App*> chosen = app.get_subcommands();
   const CLI::App& command = chosen.empty() ? app : *chosen.front();
   if (error.get_exit_code() == 0) {
     const bool is_version = dynamic_cast<const CLI::CallForVersion*>(&error) != nullptr;
-    console.out << (is_version ? fmt::format("{}\n", error.what()) : command.help("", CLI::AppFormatMode::Normal));
+    console.out << (is_version ? fmt::format("{}\n", error.what()) : help_of(command, !chosen.empty()));
     return {};
   }
   const std::string name = chosen.empty() ? "" : command.get_name();
