@@ -83,7 +83,8 @@ class Connection final : public StreamConnection {
     if (peer != nullptr) peer->on_close();
   }
 
-  void close_slow() {
+  void close_slow() override {
+    if (!is_open()) return;
     ++counters_.closed_slow;
     close();
   }

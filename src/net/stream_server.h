@@ -34,6 +34,8 @@ class StreamConnection {
   virtual void send(std::string_view bytes) = 0;
   // Sends what is queued, then closes; nothing more is read.
   virtual void finish() = 0;
+  // Closes at once: it reads too slowly for what it asks.
+  virtual void close_slow() = 0;
   // Closed at that instant (give or take kOverdueCheck) unless it is moved before; kNever at first.
   virtual void set_deadline(Instant deadline) = 0;
   virtual bool is_open() const = 0;

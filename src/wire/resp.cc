@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <charconv>
 #include <fmt/format.h>
-#include <iterator>
 
 namespace defib::wire {
 namespace {
@@ -13,17 +12,6 @@ constexpr std::size_t kLengthLineBytesMax = 32;
 // What a connection keeps between commands; more is given back, so that an idle one stays small.
 constexpr std::size_t kIdleBytesMax = 1024;
 constexpr std::size_t kIdleArgumentsMax = 64;
-
-// Strict: an optional '-', digits without leading zeros, nothing else.
-std::optional<std::int64_t> parse_integer(std::string_view text) {
-  const std::string_view digits = text.starts_with('-') ? text.substr(1) : text;
-  if (digits.empty() || (digits.size() > 1 && digits.front() == '0')) return std::nullopt;
-  if (digits.front() < '0' || digits.front() > '9') return std::nullopt;
-  std::int64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return number;
-}
 
 bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r') || c == '\0'; }
 
@@ -69,6 +57,15 @@ char unescape(std::string_view text, std::size_t& position) {
 // A byte as it may stand in a message: printable, or its number.
 std::string shown(char c) {
   return c >= ' ' && c <= '~' ? fmt::format("'{}'", c) : fmt::format("byte 0x{:02x}", static_cast<unsigned char>(c));
+}
+
+void append_line(std::string& out, char type, std::string_view text) {
+  out.push_back(type);
+  const std::size_t begin = out.size();
+  out.append(text);
+  std::replace_if(
+      out.begin() + static_cast<std::ptrdiff_t>(begin), out.end(), [](char c) { return c == '\r' || c == '\n'; }, ' ');
+  out.append("\r\n");
 }
 
 }  // namespace
@@ -458,18 +455,46 @@ void ReplyParser::compact() {
   }
 }
 
+std::optional<std::int64_t> parse_integer(std::string_view text) {
+  const std::string_view digits = text.starts_with('-') ? text.substr(1) : text;
+  if (digits.empty() || (digits.size() > 1 && digits.front() == '0')) return std::nullopt;
+  if (digits.front() < '0' || digits.front() > '9') return std::nullopt;
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
 // ---- Writing -----------------------------------------------------------------------------------------
 
 void append_command(std::string& out, std::span<const std::string_view> arguments) {
-  fmt::format_to(std::back_inserter(out), "*{}\r\n", arguments.size());
-  for (const std::string_view argument : arguments) {
-    fmt::format_to(std::back_inserter(out), "${}\r\n", argument.size());
-    out.append(argument).append("\r\n");
-  }
+  append_head(out, '*', arguments.size());
+  for (const std::string_view argument : arguments) append_bulk(out, argument);
 }
 
 void append_command(std::string& out, std::initializer_list<std::string_view> arguments) {
   append_command(out, std::span<const std::string_view>(arguments.begin(), arguments.size()));
+}
+
+void append_simple(std::string& out, std::string_view text) { append_line(out, '+', text); }
+
+void append_error(std::string& out, std::string_view text) { append_line(out, '-', text); }
+
+void append_integer(std::string& out, std::int64_t number) {
+  const fmt::format_int digits(number);
+  out.push_back(':');
+  out.append(digits.data(), digits.size()).append("\r\n");
+}
+
+void append_bulk(std::string& out, std::string_view text) {
+  append_head(out, '$', text.size());
+  out.append(text).append("\r\n");
+}
+
+void append_head(std::string& out, char type, std::size_t items) {
+  const fmt::format_int digits(items);
+  out.push_back(type);
+  out.append(digits.data(), digits.size()).append("\r\n");
 }
 
 }  // namespace defib::wire

@@ -135,8 +135,19 @@ class ReplyParser {
   std::string fatal_;
 };
 
+// Strict, as Redis is: an optional '-', digits without leading zeros, nothing else.
+std::optional<std::int64_t> parse_integer(std::string_view text);
+
 // Appends a command as an array of bulk strings.
 void append_command(std::string& out, std::initializer_list<std::string_view> arguments);
 void append_command(std::string& out, std::span<const std::string_view> arguments);
+
+// Append one reply, or its head. Line ends in the text of `simple` and `error` become spaces.
+void append_simple(std::string& out, std::string_view text);
+void append_error(std::string& out, std::string_view text);
+void append_integer(std::string& out, std::int64_t number);
+void append_bulk(std::string& out, std::string_view text);
+// `type` is '*', '%', '~' or '>'; the items follow.
+void append_head(std::string& out, char type, std::size_t items);
 
 }  // namespace defib::wire
