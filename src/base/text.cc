@@ -1,11 +1,10 @@
 #include "base/text.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <ctime>
+#include <fmt/format.h>
 #include <vector>
 
 namespace defib {
@@ -69,7 +68,8 @@ std::string human_duration(Duration d) {
     return tenths % 10 == 0 ? fmt::format("{} s", tenths / 10) : fmt::format("{}.{} s", tenths / 10, tenths % 10);
   }
   if (d < 2min) return fmt::format("{} s", d / Duration(1s));
-  const auto two = [](std::int64_t large, std::string_view large_name, std::int64_t small, std::string_view small_name) {
+  const auto two = [](std::int64_t large, std::string_view large_name, std::int64_t small,
+                      std::string_view small_name) {
     return small == 0 ? fmt::format("{} {}", large, large_name)
                       : fmt::format("{} {} {} {}", large, large_name, small, small_name);
   };
@@ -90,8 +90,8 @@ std::string iso_time(WallTime t) {
   const std::time_t time = seconds;
   std::tm parts{};
   if (gmtime_r(&time, &parts) == nullptr) return "1970-01-01T00:00:00.000Z";
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
-                     parts.tm_hour, parts.tm_min, parts.tm_sec, rest);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", parts.tm_year + 1900, parts.tm_mon + 1,
+                     parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, rest);
 }
 
 std::string_view nearest_name(std::string_view word, std::span<const std::string_view> candidates) {

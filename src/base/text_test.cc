@@ -1,8 +1,7 @@
 #include "base/text.h"
 
-#include <gtest/gtest.h>
-
 #include <array>
+#include <gtest/gtest.h>
 
 #include "base/ids.h"
 
@@ -10,7 +9,8 @@ namespace defib {
 namespace {
 
 TEST(Durations, ReadBackWhatTheyWrite) {
-  for (const Duration d : {Duration(250ms), Duration(30s), Duration(90s), Duration(5min), Duration(2h), Duration(7 * 24h)}) {
+  for (const Duration d :
+       {Duration(250ms), Duration(30s), Duration(90s), Duration(5min), Duration(2h), Duration(7 * 24h)}) {
     const Result<Duration> parsed = parse_duration(format_duration(d));
     ASSERT_TRUE(parsed.ok());
     EXPECT_EQ(parsed.value(), d) << format_duration(d);
@@ -18,7 +18,8 @@ TEST(Durations, ReadBackWhatTheyWrite) {
 }
 
 TEST(Durations, RefuseWhatIsNone) {
-  for (const std::string_view bad : {"", "s", "30", "-5s", "+5s", "3.5s", "1e3s", "30 s", "5 minutes", "99999999999999999999s", "999999999999d"}) {
+  for (const std::string_view bad :
+       {"", "s", "30", "-5s", "+5s", "3.5s", "1e3s", "30 s", "5 minutes", "99999999999999999999s", "999999999999d"}) {
     EXPECT_FALSE(parse_duration(bad).ok()) << bad;
   }
 }

@@ -28,9 +28,7 @@ using namespace std::chrono_literals;
 // A deadline that never comes. Adding to it overflows: compare only.
 inline constexpr Instant kNever = Instant::max();
 
-constexpr std::int64_t to_ms(Duration d) {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(d).count();
-}
+constexpr std::int64_t to_ms(Duration d) { return std::chrono::duration_cast<std::chrono::milliseconds>(d).count(); }
 constexpr std::int64_t to_ms(WallTime t) { return t.time_since_epoch().count(); }
 constexpr Duration from_ms(std::int64_t ms) { return std::chrono::milliseconds(ms); }
 constexpr WallTime wall_from_ms(std::int64_t ms) { return WallTime(std::chrono::milliseconds(ms)); }

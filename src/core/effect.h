@@ -15,15 +15,15 @@ namespace defib::core {
 
 using PersistToken = std::uint64_t;  // 0: nobody waits for it.
 using NoticeId = std::uint64_t;
-using EventId = std::uint64_t;       // Counts from 1, goes on across restarts; SSE's id.
-using AgentKey = std::uint32_t;      // The agent's place in the table; stable while it is known.
+using EventId = std::uint64_t;   // Counts from 1, goes on across restarts; SSE's id.
+using AgentKey = std::uint32_t;  // The agent's place in the table; stable while it is known.
 
 // ---- What the journal keeps ------------------------------------------------------------------------
 
 // One life of an agent that is not the current one: superseded, or fenced.
 struct PastInstance {
-  std::string instance_id;      // Empty for a plain client.
-  std::uint64_t sequence = 0;   // The last one heard.
+  std::string instance_id;     // Empty for a plain client.
+  std::uint64_t sequence = 0;  // The last one heard.
   bool is_fenced = false;
   friend bool operator==(const PastInstance&, const PastInstance&) = default;
 };
@@ -39,20 +39,20 @@ struct AgentRecord {
   std::string instance_id;
   std::optional<std::int64_t> registered_at_ms;
   std::optional<std::int64_t> started_at_ms;
-  std::optional<std::int64_t> timestamp_ms;    // The sender's, of the last accepted beat.
+  std::optional<std::int64_t> timestamp_ms;  // The sender's, of the last accepted beat.
   std::optional<std::uint64_t> sequence;
   std::int64_t interval_ms = 30'000;
-  bool has_own_interval = false;               // From a beat, not from the policy.
+  bool has_own_interval = false;  // From a beat, not from the policy.
   bool is_runner = false;
   Source source = Source::endpoint;
   State state = State::starting;
   Instant state_since{};
-  Instant registered{};                        // When this life was first heard of.
-  Instant last_heard{};                        // Only where has_beaten.
+  Instant registered{};  // When this life was first heard of.
+  Instant last_heard{};  // Only where has_beaten.
   WallTime last_heard_wall{};
   WallTime first_heard_wall{};
   bool has_beaten = false;
-  bool is_ended = false;                       // The current instance has exited.
+  bool is_ended = false;  // The current instance has exited.
   std::string current_task;
   std::optional<double> task_progress;
   std::string capsule;
@@ -84,12 +84,14 @@ struct NoticeRecord {
   std::string channel;
   NoticeStatus status = NoticeStatus::firing;
   IncidentId incident = 0;
-  std::string severity;         // "critical", "warning", "info"
-  std::string message;          // For a person: who, what, since when, what was tried.
+  std::string severity;  // "critical", "warning", "info"
+  std::string message;   // For a person: who, what, since when, what was tried.
   std::string action_required;
   std::string agent_id;
-  WallTime last_heartbeat{};    // 0: never.
+  WallTime last_heartbeat{};  // 0: never.
   WallTime created_at{};
+  bool is_delivered =
+      false;  // A firing one stays in the outbox until its incident is over: it repeats, and is resolved.
   bool is_done = false;
   friend bool operator==(const NoticeRecord&, const NoticeRecord&) = default;
 };
@@ -110,10 +112,10 @@ struct HistoryRecord {
   EventId id = 0;
   WallTime at{};
   EventKind kind = EventKind::agent;
-  std::string agent_id;          // Empty for `monitor`.
+  std::string agent_id;  // Empty for `monitor`.
   IncidentId incident = 0;
-  std::string what;              // A short word: "missing", "failed", "verified", "blind", ...
-  std::string text;              // The sentence, with numbers.
+  std::string what;  // A short word: "missing", "failed", "verified", "blind", ...
+  std::string text;  // The sentence, with numbers.
   friend bool operator==(const HistoryRecord&, const HistoryRecord&) = default;
 };
 
@@ -123,7 +125,8 @@ struct AgentForgotten {
   friend bool operator==(const AgentForgotten&, const AgentForgotten&) = default;
 };
 
-using Record = std::variant<AgentRecord, AgentForgotten, Incident, NoticeRecord, GrantRecord, HistoryRecord, CheckpointChunk>;
+using Record =
+    std::variant<AgentRecord, AgentForgotten, Incident, NoticeRecord, GrantRecord, HistoryRecord, CheckpointChunk>;
 
 // Write this. With a token the record must be on disk (synchronous=FULL) before Persisted{token}.
 struct Persist {
@@ -133,9 +136,9 @@ struct Persist {
 
 // What the store reads back at the start. Instants are already in this boot's scale (rule 6).
 struct Snapshot {
-  std::vector<AgentRecord> agents;     // With checkpoints merged in.
-  std::vector<Incident> incidents;     // Open ones, and the newest closed ones.
-  std::vector<NoticeRecord> notices;   // Not yet done.
+  std::vector<AgentRecord> agents;    // With checkpoints merged in.
+  std::vector<Incident> incidents;    // Open ones, and the newest closed ones.
+  std::vector<NoticeRecord> notices;  // Not yet done.
   std::vector<GrantRecord> grants;
   // The last moment that the journal is sure of: nothing heard after it is in here.
   Instant known_until{};
@@ -156,9 +159,9 @@ struct PerformAction {
   std::string agent_type;
   std::string host;
   std::int64_t pid = 0;
-  std::string instance_id;       // The old instance's, empty where unknown.
-  std::string new_instance_id;   // DEFIB_INSTANCE for the successor.
-  std::string current_task;      // The open task, for DEFIB_TASK.
+  std::string instance_id;      // The old instance's, empty where unknown.
+  std::string new_instance_id;  // DEFIB_INSTANCE for the successor.
+  std::string current_task;     // The open task, for DEFIB_TASK.
   std::optional<double> task_progress;
   std::string capsule;
   std::string reason;
@@ -170,12 +173,12 @@ struct PerformAction {
 // A command on the agent's control channel `defib:control:{agentId}`.
 struct SendCommand {
   std::uint64_t id = 0;
-  std::string command;           // "restart", "stop", "fence", "interrupt", "grant"
+  std::string command;  // "restart", "stop", "fence", "interrupt", "grant"
   std::string agent_id;
-  std::string instance_id;       // Empty: any.
+  std::string instance_id;  // Empty: any.
   std::string reason;
   Duration expires_in = 60s;
-  std::uint32_t restarts = 0;    // For "grant".
+  std::uint32_t restarts = 0;  // For "grant".
 };
 
 struct SendNotice {
@@ -189,8 +192,8 @@ struct Announce {
 
 struct OperatorAnswer {
   std::uint64_t request = 0;
-  unsigned status = 200;         // HTTP's meaning: 200, 404, 409.
-  std::string code;              // "" or e.g. "not_found", "healthy"
+  unsigned status = 200;  // HTTP's meaning: 200, 404, 409.
+  std::string code;       // "" or e.g. "not_found", "healthy"
   std::string message;
   std::string hint;
   IncidentId incident = 0;
@@ -199,8 +202,8 @@ struct OperatorAnswer {
 using Effect = std::variant<Persist, PerformAction, SendCommand, SendNotice, Announce, OperatorAnswer>;
 
 struct Effects {
-  std::vector<Effect> list;      // In the order in which they must be performed.
-  std::vector<Answer> answers;   // One for each event of the step, in order; accepted where none applies.
+  std::vector<Effect> list;     // In the order in which they must be performed.
+  std::vector<Answer> answers;  // One for each event of the step, in order; accepted where none applies.
 
   void clear() {
     list.clear();

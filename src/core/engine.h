@@ -36,8 +36,7 @@ class Engine final : public View {
 
   std::array<std::uint64_t, kStateCount> counts() const override;
   std::optional<AgentView> agent(Instant now, std::string_view id) const override;
-  std::optional<AgentKey> list_agents(Instant now, const AgentFilter& filter, AgentKey from,
-                                      std::uint32_t look_at_most,
+  std::optional<AgentKey> list_agents(Instant now, const AgentFilter& filter, AgentKey from, std::uint32_t look_at_most,
                                       const std::function<void(const AgentView&)>& take) const override;
   std::optional<Why> why(Instant now, std::string_view id) const override;
   std::vector<Incident> incidents(std::optional<bool> open, IncidentId before, std::size_t limit) const override;

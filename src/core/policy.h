@@ -51,12 +51,12 @@ struct Limits {
 };
 
 struct Policy {
-  std::string match_id = "*";    // Globs (base/text.h).
+  std::string match_id = "*";  // Globs (base/text.h).
   std::string match_type = "*";
-  Duration interval = 30s;       // The guide's.
-  std::uint32_t missed_beats = 3;  // The guide's: 90 s ride out ordinary jitter.
-  Duration startup_grace = 5min;   // First model turns are slow. Never below three intervals.
-  Mode mode = Mode::enforce;       // For silence and exits.
+  Duration interval = 30s;           // The guide's.
+  std::uint32_t missed_beats = 3;    // The guide's: 90 s ride out ordinary jitter.
+  Duration startup_grace = 5min;     // First model turns are slow. Never below three intervals.
+  Mode mode = Mode::enforce;         // For silence and exits.
   State exit_zero = State::stopped;  // `stopped` or `failed`.
   StallRule stall;
   // No `recovery` key: one alert to all channels. `[]`: verdicts only.
@@ -77,7 +77,7 @@ struct GuardRule {
   std::uint32_t share_percent = 30;  // Between Eureka's 15 % and Kubernetes' 55 %.
   Duration within = 30s;
   std::uint32_t at_least = 5;
-  Duration holds_at_most = 10min;    // A hold must have an exit.
+  Duration holds_at_most = 10min;  // A hold must have an exit.
   friend bool operator==(const GuardRule&, const GuardRule&) = default;
 };
 

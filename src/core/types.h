@@ -117,11 +117,11 @@ inline constexpr std::size_t kLabelsMax = 16;
 
 enum class Answer : std::uint8_t {
   accepted,
-  refused,       // The message's own `refusal`.
-  stale,         // A sequence that is not above the last, or an instance that has ended.
-  fenced,        // A replaced instance: it must stop.
-  table_full,    // The fleet is at its bound and nobody could leave.
-  not_known,     // Refused, or about an agent that nobody has heard of.
+  refused,     // The message's own `refusal`.
+  stale,       // A sequence that is not above the last, or an instance that has ended.
+  fenced,      // A replaced instance: it must stop.
+  table_full,  // The fleet is at its bound and nobody could leave.
+  not_known,   // Refused, or about an agent that nobody has heard of.
 };
 std::string_view name(Answer);
 
@@ -144,28 +144,28 @@ std::string_view name(Phase);
 using IncidentId = std::uint64_t;  // Counts from 1, never reused within a journal.
 
 struct Attempt {
-  std::uint32_t n = 0;      // Counts from 1 within the incident.
-  std::uint32_t step = 0;   // Index into the policy's ladder.
+  std::uint32_t n = 0;     // Counts from 1 within the incident.
+  std::uint32_t step = 0;  // Index into the policy's ladder.
   StepKind kind = StepKind::restart;
-  std::string with;         // "exec", "runner", ...; for alerts the receivers.
+  std::string with;  // "exec", "runner", ...; for alerts the receivers.
   WallTime started_at{};
   AttemptResult result = AttemptResult::pending;
-  std::string detail;       // In a sentence: what the adapter said, what verified it or why not.
+  std::string detail;  // In a sentence: what the adapter said, what verified it or why not.
   friend bool operator==(const Attempt&, const Attempt&) = default;
 };
 
 // From a bad verdict until the agent is well again or a person closed it.
 struct Incident {
   IncidentId id = 0;
-  std::string agent_id;     // "*" for the guard's own incident.
+  std::string agent_id;  // "*" for the guard's own incident.
   Verdict verdict = Verdict::silence;
   std::string evidence;     // One sentence with the numbers.
   std::string output_tail;  // From an exit report; empty where none.
   Phase phase = Phase::opening;
-  std::string phase_reason; // Why it is where it is, in a sentence.
+  std::string phase_reason;  // Why it is where it is, in a sentence.
   WallTime opened_at{};
   std::optional<WallTime> closed_at;
-  std::string outcome;      // "", "recovered", "self", "self, restart did not take", "stopped", "closed by hand", ...
+  std::string outcome;  // "", "recovered", "self", "self, restart did not take", "stopped", "closed by hand", ...
   std::vector<Attempt> attempts;
   bool is_acknowledged = false;
   // The instance that failed; empty where the client sends none.

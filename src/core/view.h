@@ -21,10 +21,10 @@ struct AgentView {
   std::string id;
   std::string type;
   State state = State::starting;
-  WallTime last_heartbeat{};       // 0: never beaten.
+  WallTime last_heartbeat{};  // 0: never beaten.
   std::uint64_t missed_beats = 0;
-  std::int64_t uptime_seconds = 0; // The age of the instance.
-  std::string reason;              // One sentence: why this state.
+  std::int64_t uptime_seconds = 0;  // The age of the instance.
+  std::string reason;               // One sentence: why this state.
   std::string instance_id;
   std::string host;
   std::int64_t pid = 0;
@@ -32,18 +32,18 @@ struct AgentView {
   std::optional<Metrics> metrics;
   std::optional<std::string> current_task;
   std::optional<double> task_progress;
-  std::string activity;            // Name of the kind.
+  std::string activity;  // Name of the kind.
   std::string activity_operation;
   std::optional<std::uint64_t> progress_seq;
   std::string progress_action;
   std::int64_t interval_ms = 0;
-  std::string policy;              // Its match, e.g. "id=* type=planner", or "default".
+  std::string policy;  // Its match, e.g. "id=* type=planner", or "default".
   std::optional<std::uint64_t> sequence;
   std::optional<std::int64_t> skew_ms;  // The sender's clock minus ours at receipt.
   Source source = Source::endpoint;
   std::vector<std::pair<std::string, std::string>> labels;
-  IncidentId incident = 0;         // The open one, 0 where none.
-  bool is_conflict = false;        // Two instances beat under this id.
+  IncidentId incident = 0;   // The open one, 0 where none.
+  bool is_conflict = false;  // Two instances beat under this id.
 };
 
 // Inputs, thresholds and clocks behind the present state, and what would change it (rule 15).
@@ -56,26 +56,25 @@ struct Why {
     std::string name;
     std::string value;
   };
-  std::vector<Fact> facts;         // e.g. {"silence", "12.4 s"}, {"threshold", "3 x 30 s + 3 s grace"}
+  std::vector<Fact> facts;  // e.g. {"silence", "12.4 s"}, {"threshold", "3 x 30 s + 3 s grace"}
   struct Next {
     State state = State::starting;
-    std::optional<Duration> in;    // Absent: no time leads there, only an event.
-    std::string when;              // "no beat by then", "a beat of a new instance"
+    std::optional<Duration> in;  // Absent: no time leads there, only an event.
+    std::string when;            // "no beat by then", "a beat of a new instance"
   };
   std::vector<Next> next;
 };
 
 struct AgentFilter {
   std::optional<State> state;
-  std::string type;                // Exact; empty: any.
-  std::string text;                // Part of the id; empty: any.
+  std::string type;  // Exact; empty: any.
+  std::string text;  // Part of the id; empty: any.
 };
 
 struct SourceView {
   Source source = Source::endpoint;
   bool is_blind = false;
   std::string reason;
-  std::uint64_t agents = 0;
 };
 
 // Counters since the start, for /metrics and the page.

@@ -1,0 +1,72 @@
+// Stops recovery while too much fails at once, and names what the failed have in common (rule of recovery 4).
+//
+// Pure. Counts who is missing now or failed within the window, over the fleet and by host, type and
+// label; the tally is made at most once a turn, and only when somebody asks. A hold ends by beats, by time
+// (GuardRule::holds_at_most) or by hand; after the latter two the same crowd does not hold again until it has cleared.
+#pragma once
+
+#include <deque>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "core/registry.h"
+#include "core/turn.h"
+
+namespace defib::core {
+
+class Guard {
+ public:
+  explicit Guard(Registry& registry) : registry_(registry) {}
+
+  // Every change of state and every removal.
+  void on_change(const Happening& happening, Instant now);
+
+  // Why recovery of this agent is held now; nullopt: it may go on.
+  std::optional<std::string> holds(const Agent& agent, Instant now);
+  // Begins or ends holds by the present tally; true where that changed anything.
+  bool refresh(Instant now);
+  void end_by_hand();
+
+  bool is_holding() const { return hold_.has_value() && !hold_->is_released; }
+  // "12 of 20 agents failed or are missing within 30 s; all of them on host h1"; empty: holds nothing.
+  std::string reason() const { return is_holding() ? hold_->reason : std::string(); }
+  std::string end_reason() const { return end_reason_; }
+  // When refresh() should be called though nothing happens.
+  Instant next() const { return hold_ ? hold_->looked + 1s : kNever; }
+
+ private:
+  enum class Scope : std::uint8_t { fleet, host, type, label };
+  struct Hold {
+    Scope scope = Scope::fleet;
+    Symbol symbol = Symbols::kEmpty;
+    Instant since{};
+    Instant looked{};
+    bool is_released = false;  // By time or by hand: waits only for the crowd to clear.
+    std::string reason;
+  };
+  struct Crowd {
+    Scope scope = Scope::fleet;
+    Symbol symbol = Symbols::kEmpty;
+    std::uint32_t bad = 0;
+    std::uint32_t all = 0;
+  };
+
+  std::set<AgentKey> bad_now(Instant now);
+  std::optional<Crowd> worst_crowd(const std::set<AgentKey>& bad) const;
+  bool is_too_many(std::uint32_t bad, std::uint32_t all) const;
+  bool concerns(const Agent& agent) const;
+  std::string describe(const Crowd& crowd) const;
+  std::string scope_words(Scope scope, Symbol symbol) const;
+
+  Registry& registry_;
+  std::set<AgentKey> missing_;
+  std::deque<std::pair<Instant, AgentKey>> failed_;
+  std::optional<Hold> hold_;
+  std::string end_reason_;
+  Instant tallied_{};
+  bool is_changed_ = false;
+};
+
+}  // namespace defib::core
