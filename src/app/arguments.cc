@@ -69,7 +69,8 @@ auto number_within(std::uint64_t least, std::uint64_t most) {
   };
 }
 
-constexpr std::array<std::string_view, 3> kRestartRules = {"no", "on-failure", "always"};  // In RestartRule's order.
+constexpr const char* kTokenHelp = "the monitor's token; better in DEFIB_TOKEN, where no list of processes shows it";
+constexpr std::array<std::string_view, 3> kRestartRules = {"no", "on-failure", "always"};  // In RestartMode's order.
 constexpr std::array<std::string_view, 6> kAgentStates = {"starting", "healthy", "missing",
                                                           "failed",   "stalled", "stopped"};
 constexpr std::array<std::string_view, 3> kIncidentStates = {"open", "closed", "all"};
@@ -123,10 +124,7 @@ class Reader {
   }
   static void add_token(CLI::App* command, std::string& token) {
     token = environment("DEFIB_TOKEN");
-    command
-        ->add_option("--token", token,
-                     "the monitor's token; better in DEFIB_TOKEN, where no list of processes shows it")
-        ->type_name("TOKEN");
+    command->add_option("--token", token, kTokenHelp)->type_name("TOKEN");
   }
   static void add_server(CLI::App* command, ServerFlags& server) {
     server.server = default_server();
@@ -169,12 +167,11 @@ class Reader {
             "defib run --id planner-1 -- python3 planner.py");
     const auto interval = std::make_shared<std::string>("30s");
     const auto restart = std::make_shared<std::string>("on-failure");
-    const auto flags = flags_of<RunFlags>(command, [interval, restart](RunFlags& run) {
+    const auto flags = flags_of<run::RunOptions>(command, [interval, restart](run::RunOptions& run) {
       run.interval = parse_duration(*interval).value();
       const auto* const rule = std::find(kRestartRules.begin(), kRestartRules.end(), *restart);
-      run.restart = static_cast<RestartRule>(rule - kRestartRules.begin());
+      run.restart = static_cast<run::RestartMode>(rule - kRestartRules.begin());
     });
-    flags->url = environment("DEFIB_URL");
     command->add_option("--id", flags->id, "the agent's id (default: from the host and the program)")
         ->type_name("ID")
         ->check(check_agent_id);
@@ -189,7 +186,7 @@ class Reader {
     command->add_option("--restart", *restart, "when no monitor decides: no, on-failure (default) or always")
         ->type_name("RULE")
         ->check(one_of(kRestartRules));
-    add_token(command, flags->token);
+    command->add_option("--token", flags->token, kTokenHelp)->type_name("TOKEN");
   }
 
   void add_ping() {
@@ -207,6 +204,10 @@ class Reader {
     kinds->add_option("--exit-code", flags->exit_code, "the run ended with it: 0 is a success, anything else a failure")
         ->type_name("N")
         ->check(number_within(0, 255));
+    command->add_option("--type", flags->type, "the agent's type, which policies can match")->type_name("TYPE");
+    command->add_option("--interval", flags->interval, "how long until the next ping is due (default: the policy's)")
+        ->type_name("DURATION")
+        ->check(check_interval);
     command->parse_complete_callback([flags, kinds] {
       if (kinds->count("--log") > 0) flags->kind = PingKind::log;
       if (kinds->count("--exit-code") > 0) flags->kind = PingKind::exit_code;
@@ -379,7 +380,7 @@ Arguments read_arguments(const std::vector<std::string>& words, const Console& c
   } catch (const CLI::ParseError& error) {
     return explain(error, app, console);
   }
-  if (auto* const run = std::get_if<RunFlags>(&*out.flags)) {
+  if (auto* const run = std::get_if<run::RunOptions>(&*out.flags)) {
     if (dashes != words.end()) run->command.assign(dashes + 1, words.end());
     if (run->command.empty())
       return wrong_use(console, "run", "no program: write it behind `--`, like `defib run -- python3 agent.py`");

@@ -80,18 +80,17 @@ TEST_F(ArgumentsTest, TheServerIsTheFlagThenDefibUrlThenLoopback) {
 }
 
 TEST_F(ArgumentsTest, AllBehindTwoDashesIsTheProgram) {
-  const auto run = read_as<RunFlags>({"run", "--id", "planner-1", "--type", "planner", "--interval", "5s", "--restart",
-                                      "always", "--", "agents", "--json", "--", "-x"});
+  const auto run = read_as<run::RunOptions>({"run", "--id", "planner-1", "--type", "planner", "--interval", "5s",
+                                             "--restart", "always", "--", "agents", "--json", "--", "-x"});
   EXPECT_EQ(run.id, "planner-1");
   EXPECT_EQ(run.type, "planner");
   EXPECT_EQ(run.interval, 5s);
-  EXPECT_EQ(run.restart, RestartRule::always);
+  EXPECT_EQ(run.restart, run::RestartMode::always);
   EXPECT_EQ(run.command, (std::vector<std::string>{"agents", "--json", "--", "-x"}));
-  const auto plain = read_as<RunFlags>({"run", "--", "true"});
+  const auto plain = read_as<run::RunOptions>({"run", "--", "true"});
   EXPECT_EQ(plain.interval, 30s);
-  EXPECT_EQ(plain.restart, RestartRule::on_failure);
-  ::setenv("DEFIB_URL", "redis://h:1", 1);
-  EXPECT_EQ(read_as<RunFlags>({"run", "--", "true"}).url, "redis://h:1");
+  EXPECT_EQ(plain.restart, run::RestartMode::on_failure);
+  EXPECT_EQ(read_as<run::RunOptions>({"run", "--url", "redis://h:1", "--", "true"}).url, "redis://h:1");
 }
 
 TEST_F(ArgumentsTest, RunSaysWhatIsMissingOrWrong) {
@@ -116,7 +115,11 @@ TEST_F(ArgumentsTest, APingSaysOneThing) {
   const auto ended = read_as<PingFlags>({"ping", "--id", "cron-1", "--exit-code", "7"});
   EXPECT_EQ(ended.kind, PingKind::exit_code);
   EXPECT_EQ(ended.exit_code, 7U);
+  const auto first = read_as<PingFlags>({"ping", "--id", "cron-1", "--type", "cron", "--interval", "1d"});
+  EXPECT_EQ(first.type, "cron");
+  EXPECT_EQ(first.interval, "1d");
   expect_wrong({"ping"}, "--id is required");
+  expect_wrong({"ping", "--id", "a", "--interval", "8d"}, "from 100ms to 7d");
   expect_wrong({"ping", "--id", "a", "--exit-code", "256"}, "from 0 to 255");
   expect_wrong({"ping", "--id", "a", "--start", "--fail"}, "defib ping:");
   expect_wrong({"ping", "--id", "a", "--strat"}, "did you mean `--start`?");

@@ -24,20 +24,26 @@ int tell_outcome(const ServerFlags& server, const Console& console, const Result
   return 0;
 }
 
-std::string ping_path(const PingFlags& flags) {
-  const std::string path = "/ping/" + ApiClient::encode(flags.id);
+std::string kind_path(const PingFlags& flags) {
   switch (flags.kind) {
     case PingKind::start:
-      return path + "/start";
+      return "/start";
     case PingKind::fail:
-      return path + "/fail";
+      return "/fail";
     case PingKind::log:
-      return path + "/log";
+      return "/log";
     case PingKind::exit_code:
-      return fmt::format("{}/{}", path, flags.exit_code);
+      return fmt::format("/{}", flags.exit_code);
     case PingKind::beat:
       break;
   }
+  return "";
+}
+
+std::string ping_path(const PingFlags& flags) {
+  std::string path = fmt::format("/ping/{}{}", ApiClient::encode(flags.id), kind_path(flags));
+  if (!flags.type.empty()) path += "?type=" + ApiClient::encode(flags.type);
+  if (!flags.interval.empty()) path += (flags.type.empty() ? "?interval=" : "&interval=") + flags.interval;
   return path;
 }
 

@@ -226,9 +226,12 @@ TEST_F(CommandsTest, APingIsSilentWhenItWentWell) {
     one.exit_code = 7;
     EXPECT_EQ(cmd_ping(one, console_), 0) << err_.str();
   }
+  monitor_.on("POST /ping/cron-1?type=cron&interval=1d", 200, "OK");
+  EXPECT_EQ(cmd_ping({.server = monitor_.flags, .id = "cron-1", .type = "cron", .interval = "1d"}, console_), 0);
   EXPECT_EQ(out_.str() + err_.str(), "");
-  EXPECT_THAT(lines_seen(), ElementsAre("POST /ping/cron-1", "POST /ping/cron-1/start", "POST /ping/cron-1/fail",
-                                        "POST /ping/cron-1/log", "POST /ping/cron-1/7"));
+  EXPECT_THAT(lines_seen(),
+              ElementsAre("POST /ping/cron-1", "POST /ping/cron-1/start", "POST /ping/cron-1/fail",
+                          "POST /ping/cron-1/log", "POST /ping/cron-1/7", "POST /ping/cron-1?type=cron&interval=1d"));
   EXPECT_EQ(monitor_.seen()[3].body, "a line");
 }
 

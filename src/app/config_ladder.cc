@@ -18,9 +18,9 @@ constexpr std::array<std::string_view, 2> kAdapters = {"exec", "runner"};
 constexpr std::array<std::string_view, 3> kLaterAdapters = {"docker", "systemd", "kubernetes"};
 constexpr std::array<std::string_view, 3> kStepNames = {"restart", "replace", "alert"};
 
-// What an exec command may have put in; act/exec fills them.
-constexpr std::array<std::string_view, 8> kPlaceholders = {"agentId",  "agentType",  "host",          "pid",
-                                                           "incident", "instanceId", "newInstanceId", "attempt"};
+// What act/exec puts into the arguments behind the program's name.
+constexpr std::array<std::string_view, 8> kPlaceholders = {"agentId",       "agentType", "host",    "instanceId",
+                                                           "newInstanceId", "incident",  "attempt", "task"};
 
 void check_placeholders(Findings& findings, const YamlNode& argument) {
   const std::string_view text = argument.text;
@@ -60,8 +60,12 @@ void read_command(Findings& findings, const YamlNode& node, std::vector<std::str
       out.push_back(argument.text);
     }
   }
-  if (!out.empty() && out.front().empty())
-    findings.mistake(node.items.front(), "the first argument names the program: it is empty");
+  // An agent that could choose the program by its id could run anything.
+  const std::string_view program = node.items.front().text;
+  if (program.empty() || program.find_first_of("{}") != std::string_view::npos) {
+    findings.mistake(node.items.front(),
+                     "the first argument names the program: it is not empty and takes no placeholder");
+  }
 }
 
 // Which adapter a step is made with; "" where that is a mistake, told here.

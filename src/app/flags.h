@@ -1,4 +1,5 @@
-// What each subcommand was asked, checked and typed; made by app/arguments.cc, obeyed by the cmd_*.cc.
+// What each subcommand was asked, checked and typed; made by app/arguments.cc, obeyed by the cmd_*.cc. What
+// `defib run` was asked are the options of its own room.
 #pragma once
 
 #include <cstddef>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "base/time.h"
+#include "run/run_program.h"
 
 namespace defib::app {
 
@@ -21,19 +23,6 @@ struct MonitorFlags {
   std::optional<std::string> data_dir;
   std::optional<std::string> state;
   std::optional<std::string> token;  // --token, else DEFIB_TOKEN. A secret.
-};
-
-enum class RestartRule : std::uint8_t { no, on_failure, always };
-
-// `defib run`.
-struct RunFlags {
-  std::string id;  // Empty: made from the host's name and the program's.
-  std::string type;
-  Duration interval = 30s;
-  std::string url;  // Empty: DEFIB_URL, else the monitor on this machine.
-  std::string token;
-  RestartRule restart = RestartRule::on_failure;
-  std::vector<std::string> command;  // At least the program.
 };
 
 // Whom a subcommand asks, and how it answers.
@@ -51,6 +40,8 @@ struct PingFlags {
   PingKind kind = PingKind::beat;
   std::string text;             // Of `log`.
   std::uint32_t exit_code = 0;  // 0 to 255.
+  std::string type;             // Empty: not told.
+  std::string interval;         // A duration; empty: not told, so that the policy's holds.
 };
 
 struct AgentsFlags {
@@ -104,7 +95,7 @@ struct CheckConfigFlags {
 
 struct VersionFlags {};
 
-using Flags = std::variant<MonitorFlags, RunFlags, PingFlags, AgentsFlags, AgentFlags, WhyFlags, IncidentsFlags,
+using Flags = std::variant<MonitorFlags, run::RunOptions, PingFlags, AgentsFlags, AgentFlags, WhyFlags, IncidentsFlags,
                            EventsFlags, RecoverFlags, IncidentWishFlags, CheckConfigFlags, VersionFlags>;
 
 }  // namespace defib::app

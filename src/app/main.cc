@@ -5,9 +5,9 @@
 
 #include "app/arguments.h"
 #include "app/cmd_monitor.h"
-#include "app/cmd_run.h"
 #include "app/commands.h"
 #include "app/console.h"
+#include "run/run_program.h"
 
 namespace defib::app {
 namespace {
@@ -16,7 +16,7 @@ struct Obey {
   const Console& console;
 
   int operator()(const MonitorFlags& flags) const { return cmd_monitor(flags); }
-  int operator()(const RunFlags& flags) const { return cmd_run(flags); }
+  int operator()(const run::RunOptions& options) const { return run::run_program(options); }
   int operator()(const PingFlags& flags) const { return cmd_ping(flags, console); }
   int operator()(const AgentsFlags& flags) const { return cmd_agents(flags, console); }
   int operator()(const AgentFlags& flags) const { return cmd_agent(flags, console); }
