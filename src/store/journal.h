@@ -17,7 +17,7 @@
 namespace defib::store {
 
 struct JournalOptions {
-  std::string data_dir;                  // Created where it does not exist (mode 0700); "memory".
+  std::string data_dir;  // Created where it does not exist (mode 0700); "memory".
   core::Keep keep;
   std::size_t closed_incidents_max = 10'000;
 };
@@ -37,7 +37,7 @@ class Journal {
   // Opens or makes the file and locks it against a second monitor. An error says what is wrong with
   // which file and what to do; a file of a newer version or of another program is never touched.
   static Result<std::unique_ptr<Journal>> open(net::Loop& loop, JournalOptions options, JournalCallbacks callbacks);
-  ~Journal();                            // Writes what is queued, marks a clean end, closes.
+  ~Journal();  // Writes what is queued, marks a clean end, closes.
 
   // Everything there is, instants already mapped into this boot's scale (rule of judgement 6): within
   // one boot as they are, else by wall time and never negative.
@@ -50,7 +50,7 @@ class Journal {
   // Reads on a connection of its own; at most 1,000 lines a call.
   std::vector<core::HistoryRecord> history(core::EventId after, std::size_t limit);
 
-  std::uint64_t dropped() const;         // History lines lost to a full queue.
+  std::uint64_t dropped() const;  // History lines lost to a full queue.
 
  private:
   class Impl;
