@@ -4,6 +4,7 @@
 // deliver(). Bounded: where is_full(), readers must stop reading until the next turn.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory_resource>
 #include <span>
@@ -49,7 +50,9 @@ class Inbox {
   };
   std::vector<core::Event> events_;
   std::vector<Origin> origins_;
-  std::pmr::monotonic_buffer_resource arena_{256 * 1024};
+  // Enough for an ordinary turn, and kept: what the arena takes beyond it is given back each turn.
+  std::vector<std::byte> first_block_ = std::vector<std::byte>(256 * 1024);
+  std::pmr::monotonic_buffer_resource arena_{first_block_.data(), first_block_.size()};
 };
 
 }  // namespace defib::ingest

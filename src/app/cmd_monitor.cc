@@ -1,0 +1,60 @@
+#include "app/cmd_monitor.h"
+
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <cstdio>
+#include <utility>
+
+#include "app/config.h"
+#include "app/daemon.h"
+
+namespace defib::app {
+namespace {
+
+void set_up_log() {
+  auto logger = spdlog::stderr_color_mt("defib");
+  logger->set_pattern("%H:%M:%S.%e %^%L%$ %v");
+  logger->flush_on(spdlog::level::info);
+  spdlog::set_default_logger(std::move(logger));
+}
+
+void lay_over(Config& config, const MonitorFlags& flags) {
+  const auto take = [](std::string& value, const std::optional<std::string>& flag) {
+    if (flag) value = *flag;
+  };
+  take(config.http, flags.http);
+  take(config.agents, flags.agents);
+  take(config.redis, flags.redis);
+  take(config.data_dir, flags.data_dir);
+  take(config.state, flags.state);
+  take(config.token, flags.token);
+}
+
+}  // namespace
+
+int cmd_monitor(const MonitorFlags& flags) {
+  set_up_log();
+  ConfigReading reading;
+  if (flags.config) reading = read_config_file(*flags.config);
+  const std::string where = flags.config.value_or("the flags");
+  const auto complain = [&](const std::vector<ConfigMistake>& mistakes) {
+    for (const ConfigMistake& mistake : mistakes) {
+      fmt::print(stderr, "{}:{}:{}: {}\n", where, mistake.line, mistake.column, mistake.message);
+    }
+  };
+  complain(reading.mistakes);
+  if (!reading.mistakes.empty()) return 2;
+  lay_over(reading.config, flags);
+  for (const ConfigMistake& mistake : check_config(reading.config)) {
+    fmt::print(stderr, "defib monitor: {}\n", mistake.message);
+    return 2;
+  }
+  complain(reading.warnings);
+
+  Daemon daemon(std::move(reading.config), flags.config.value_or(""));
+  return daemon.run();
+}
+
+}  // namespace defib::app
