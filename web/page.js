@@ -91,8 +91,8 @@ async function ask(path, body) {
 
 async function read(path) {
   const { ok, status, answer } = await ask(path);
-  if (!ok && status !== 503) throw new Error(answer.error);
-  if (!ok && !answer.reasons) throw new Error(answer.error);
+  // Not being ready is an answer too.
+  if (!ok && !(status === 503 && answer.reasons)) throw new Error(answer.error);
   return answer;
 }
 
@@ -120,6 +120,7 @@ async function refresh() {
   try {
     const [agents, incidents, ready] = await Promise.all(
       [readAgents(), read("v1/incidents?state=open&limit=50"), read("readyz")]);
+    incidents.incidents.sort((a, b) => a.acknowledged - b.acknowledged); // Stable: else newest first.
     Object.assign(view, { ...agents, incidents: incidents.incidents, ready, error: "" });
     view.offset = agents.asOf - Date.now();
     view.more = agents.next;
@@ -174,6 +175,7 @@ function takeEvent(block) {
   lastEventId = field("id");
   view.events = [JSON.parse(field("data")), ...view.events].slice(0, EVENTS_MAX);
   renderEvents();
+  if (view.events[0].agentId === chosen() && $("detail").open) route();
   soon();
 }
 
@@ -213,7 +215,7 @@ function renderBanners() {
   const banners = [];
   if (view.error) banners.push(["", view.asOf ? `Connection lost (${view.error}). What you see is as of ${clock(view.asOf)}.`
     : `The monitor does not answer: ${view.error}`]);
-  for (const { reason } of view.ready?.reasons ?? []) banners.push(["", `The monitor is not fit to judge: ${reason}`]);
+  for (const { reason } of view.ready?.reasons ?? []) banners.push(["", `The monitor is not ready: ${reason}`]);
   if (view.ready?.guard) banners.push(["warn", `Recovery is held: ${view.ready.guard}`]);
   patch($("banners"), banners, (banner) => banner[1], ([kind, text]) => el("div", { className: `banner ${kind}` }, text));
 }
@@ -251,11 +253,11 @@ function agentRow(agent) {
   const link = el("a", { href: agentLink(agent.agentId), className: "mono" }, agent.agentId);
   const beat = agent.lastHeartbeat ? ticking(agent.lastHeartbeat) : el("span", {}, "never");
   const bar = agent.taskProgress === null ? null : el("progress", { max: 100, value: agent.taskProgress, title: `${agent.taskProgress} %` });
-  const state = el("td", { title: agent.reason }, stateMark(agent.state), agent.conflict ? " two at once" : "");
+  const state = el("td", { title: agent.reason }, stateMark(agent.state), agent.conflict ? el("span", { className: "quiet" }, " two at once") : null);
   return el("tr", { onclick: () => { location.hash = agentLink(agent.agentId); } },
     el("td", {}, link), state, el("td", { className: "age" }, beat),
-    el("td", { className: "number" }, String(agent.missedBeats)), el("td", { className: "task" }, task, bar),
-    el("td", { className: "extra" }, activity), el("td", { className: "extra" }, agent.agentType),
+    el("td", { className: agent.missedBeats ? "number" : "number zero" }, String(agent.missedBeats)), el("td", { className: "task" }, task, bar),
+    el("td", { className: "activity" }, activity), el("td", { className: "extra" }, agent.agentType),
     el("td", { className: "extra" }, agent.host));
 }
 
@@ -282,8 +284,7 @@ function incidentCard(incident) {
     incident.outputTail ? el("details", {}, el("summary", {}, "Last output"), el("pre", {}, incident.outputTail)) : null,
     el("div", { className: "actions" },
       incident.acknowledged ? el("span", { className: "quiet" }, "acknowledged") : button("Acknowledge", () => act(`v1/incidents/${incident.id}/ack`)),
-      button("Close", () => confirmThen(`Close incident ${incident.id}?`, "Recovery of it ends. The agent is judged anew.", "Close it",
-        () => act(`v1/incidents/${incident.id}/close`))),
+      button("Close incident", () => close(incident.id)),
       incident.agentId === "*" ? null : button("Recover", () => recover(incident.agentId))));
 }
 
@@ -293,10 +294,10 @@ function renderIncidents() {
 }
 
 function eventLine(event) {
-  const text = [event.agentId && !event.text.includes(event.agentId) ? el("a", { href: agentLink(event.agentId), className: "mono" }, event.agentId) : null,
-    event.agentId && !event.text.includes(event.agentId) ? ": " : null, event.text];
+  const agent = event.agentId && event.agentId !== "*" ? el("a", { href: agentLink(event.agentId), className: "mono" }, event.agentId) : null;
   return el("li", {}, el("time", { className: "quiet", title: new Date(event.at).toLocaleString() }, clock(event.at)),
-    el("span", { className: STATES.includes(event.what) ? event.what : "quiet" }, event.what.replaceAll("_", " ")), el("span", {}, ...text.filter(Boolean)));
+    el("span", { className: STATES.includes(event.what) ? event.what : "quiet" }, event.what.replaceAll("_", " ")),
+    el("span", {}, agent, agent ? " " : "", event.text));
 }
 
 function renderEvents() {
@@ -338,13 +339,17 @@ async function showAgent(id) {
   }
   if (location.hash !== agentLink(id)) return; // Another was chosen meanwhile.
   $("detail").replaceChildren(el("div", { className: "line" }, el("h2", { id: "detail-title", className: "mono" }, id),
-    button("Close", () => $("detail").close())), ...parts.filter(Boolean));
+    button("Back", () => $("detail").close())), ...parts.filter(Boolean));
   if (!$("detail").open) $("detail").showModal();
 }
 
-function route() {
+function chosen() {
   const id = location.hash.match(/^#\/agents\/(.+)$/)?.[1];
-  if (id) showAgent(decodeURIComponent(id));
+  return id && decodeURIComponent(id);
+}
+
+function route() {
+  if (chosen()) showAgent(chosen());
   else $("detail").close();
 }
 
@@ -367,8 +372,8 @@ function question(title, text, agree, input = null) {
   });
 }
 
-async function confirmThen(title, text, agree, go) {
-  if (await question(title, text, agree)) await go();
+async function close(number) {
+  if (await question(`Close incident ${number}?`, "Its recovery ends here.", "Close incident")) await act(`v1/incidents/${number}/close`);
 }
 
 async function act(path, body = {}) {
@@ -398,7 +403,11 @@ function askToken() {
   const input = el("input", { type: "password", autocomplete: "off" });
   input.setAttribute("aria-label", "Token");
   tokenQuestion ??= question("This monitor asks for its token", "It is kept in this page only, until you close it.", "Go on", input)
-    .then((isGiven) => { if (isGiven) token = input.value.trim(); tokenQuestion = null; });
+    .then((isGiven) => {
+      if (isGiven) token = input.value.trim();
+      tokenQuestion = null;
+      soon();
+    });
   return tokenQuestion;
 }
 
