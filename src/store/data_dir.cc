@@ -2,12 +2,12 @@
 
 #include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <system_error>
 #include <unistd.h>
 #include <utility>
 
@@ -24,7 +24,7 @@ Done make_directory(const std::filesystem::path& path) {
   if (errno == EEXIST) return Error{fmt::format("{} is not a directory: choose another data_dir", path.string())};
   return Error{
       fmt::format("cannot make the data directory {}: {}; make it writable for this user, or choose another data_dir",
-                  path.string(), std::strerror(errno))};
+                  path.string(), std::generic_category().message(errno))};
 }
 
 // The process id that the holder wrote, "" where it could not.
@@ -65,10 +65,11 @@ Result<DirectoryLock> DirectoryLock::acquire(const std::string& data_dir) {
   lock.fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (lock.fd_ < 0) {
     return Error{fmt::format("cannot open {}: {}; make {} writable for this user, or choose another data_dir", path,
-                             std::strerror(errno), directory.string())};
+                             std::generic_category().message(errno), directory.string())};
   }
   if (::flock(lock.fd_, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return Error{fmt::format("cannot lock {}: {}", path, std::strerror(errno))};
+    if (errno != EWOULDBLOCK)
+      return Error{fmt::format("cannot lock {}: {}", path, std::generic_category().message(errno))};
     return Error{fmt::format("another defib monitor{} uses {}: stop it first, or give this one a data_dir of its own",
                              holder(lock.fd_), directory.string())};
   }

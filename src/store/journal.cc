@@ -22,9 +22,9 @@ namespace defib::store {
 namespace {
 
 constexpr std::string_view kInMemory = "memory";
-// One transaction: large enough to share one sync among a whole turn, small enough (some 40 ms) that a token behind a
+// One transaction: large enough to share one sync among a whole turn, small enough (some 10 ms) that a token behind a
 // long queue is not kept waiting by it.
-constexpr std::size_t kBatchRecordsMax = 4096;
+constexpr std::size_t kBatchRecordsMax = 1024;
 constexpr std::size_t kHistoryLinesMax = 1'000;
 // In memory nothing else bounds the history.
 constexpr std::uint64_t kMemoryHistoryMax = 100'000;

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <system_error>
 #include <unistd.h>
 
 namespace defib::store {
@@ -49,7 +50,7 @@ struct File {
   }
 };
 
-std::string system_words() { return std::strerror(errno); }
+std::string system_words() { return std::generic_category().message(errno); }
 
 Done create_tables(Database& database) {
   const std::string sql = fmt::format("BEGIN; PRAGMA application_id = {}; PRAGMA user_version = {}; {} COMMIT;",

@@ -1,19 +1,31 @@
 #include "store/sqlite.h"
 
-#include <cstring>
 #include <fmt/format.h>
+#include <system_error>
 
 namespace defib::store {
 
 namespace {
 
+// errno of the last system call that failed on the file or its WAL. sqlite3_system_errno() forgets that of a commit.
+int system_error(sqlite3* connection) {
+  const int opening = sqlite3_system_errno(connection);
+  if (opening != 0) return opening;
+  sqlite3_file* wal = nullptr;
+  sqlite3_file_control(connection, "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal);
+  int last = 0;
+  if (wal != nullptr && wal->pMethods != nullptr) wal->pMethods->xFileControl(wal, SQLITE_FCNTL_LAST_ERRNO, &last);
+  if (last == 0) sqlite3_file_control(connection, "main", SQLITE_FCNTL_LAST_ERRNO, &last);
+  return last;
+}
+
 // SQLite's words, with the system's where a system call is behind it.
 Error problem(sqlite3* connection) {
-  const int system_error = sqlite3_system_errno(connection);
   const int code = sqlite3_errcode(connection);
-  const bool is_from_system = code == SQLITE_IOERR || code == SQLITE_FULL || code == SQLITE_CANTOPEN;
-  if (!is_from_system || system_error == 0) return Error{sqlite3_errmsg(connection)};
-  return Error{fmt::format("{} ({})", sqlite3_errmsg(connection), std::strerror(system_error))};
+  const std::string words = sqlite3_errmsg(connection);
+  if (code != SQLITE_IOERR && code != SQLITE_CANTOPEN) return Error{words};
+  const int error = system_error(connection);
+  return Error{error == 0 ? words : fmt::format("{} ({})", words, std::generic_category().message(error))};
 }
 
 }  // namespace
