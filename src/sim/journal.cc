@@ -4,8 +4,14 @@
 #include <variant>
 
 namespace defib::sim {
+namespace {
 
-void Journal::apply(const core::Record& record) {
+constexpr Duration kCheckpointPeriod = 10s;
+constexpr Duration kTurnMax = 20ms;  // From an effect to its write.
+
+}  // namespace
+
+void Journal::apply(const core::Record& record, Instant at) {
   is_empty_ = false;
   if (const auto* agent = std::get_if<core::AgentRecord>(&record)) {
     agents_[agent->key] = *agent;
@@ -29,6 +35,8 @@ void Journal::apply(const core::Record& record) {
     last_event_ = std::max(last_event_, line->id);
   } else if (const auto* chunk = std::get_if<core::CheckpointChunk>(&record)) {
     apply_checkpoint(*chunk);
+    // It was made a turn earlier.
+    known_until_ = at - kTurnMax;
   }
 }
 
@@ -61,13 +69,15 @@ void Journal::drop_old_incidents() {
   }
 }
 
-core::Snapshot Journal::snapshot(Instant known_until) const {
+core::Snapshot Journal::snapshot(Instant alive) const {
   core::Snapshot snapshot;
   for (const auto& [key, agent] : agents_) snapshot.agents.push_back(agent);
   for (const auto& [id, incident] : incidents_) snapshot.incidents.push_back(incident);
   for (const auto& [id, notice] : notices_) snapshot.notices.push_back(notice);
   for (const auto& [id, grant] : grants_) snapshot.grants.push_back(grant);
-  snapshot.known_until = known_until;
+  snapshot.known_until = std::max(known_until_, begun_);
+  if (alive - kCheckpointPeriod > begun_)
+    snapshot.known_until = std::max(snapshot.known_until, alive - kCheckpointPeriod);
   snapshot.is_first_start = is_empty_;
   snapshot.last_incident = last_incident_;
   snapshot.last_notice = last_notice_;

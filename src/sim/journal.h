@@ -16,14 +16,18 @@ class Journal {
   // Closed incidents that a restart gets back; older ones are dropped, open ones never.
   static constexpr std::size_t kClosedIncidentsMax = 1000;
 
-  void apply(const core::Record& record);
+  // `at`: when it was written.
+  void apply(const core::Record& record, Instant at);
 
-  // Everything a monitor reads at its start. Entries come in the order of their ids.
-  core::Snapshot snapshot(Instant known_until) const;
+  // A monitor starts to write at `at`.
+  void begin(Instant at) { begun_ = at; }
+  // Everything a monitor reads at its start, where the last one lived until `alive`. Entries come in the
+  // order of their ids. Beats are certain up to the last checkpoint; a period without one is one in which nobody
+  // was heard, unless it began before the monitor did.
+  core::Snapshot snapshot(Instant alive) const;
 
   const std::map<core::AgentKey, core::AgentRecord>& agents() const { return agents_; }
   const std::map<core::IncidentId, core::Incident>& incidents() const { return incidents_; }
-  bool is_empty() const { return is_empty_; }
 
  private:
   void apply_checkpoint(const core::CheckpointChunk& chunk);
@@ -37,6 +41,8 @@ class Journal {
   core::NoticeId last_notice_ = 0;
   core::EventId last_event_ = 0;
   bool is_empty_ = true;
+  Instant begun_{};
+  Instant known_until_{};
 };
 
 }  // namespace defib::sim

@@ -151,8 +151,7 @@ std::string print(const core::Counters& counters) {
 }
 
 std::string print(const core::SourceView& source) {
-  std::string line =
-      fmt::format("source {} {} agents {}", name(source.source), source.is_blind ? "blind" : "sees", source.agents);
+  std::string line = fmt::format("source {} {}", name(source.source), source.is_blind ? "blind" : "sees");
   if (!source.reason.empty()) line += ": " + source.reason;
   return line;
 }

@@ -20,6 +20,7 @@ std::string voice(const BeatSpec& spec) { return spec.agent + "/" + spec.instanc
 Stage::Stage(core::Rules rules, std::uint64_t seed) : rules_(std::move(rules)), seed_(seed), now_(kStart) {
   engine_ = std::make_unique<core::Engine>(rules_, seed_);
   const core::Snapshot empty = journal_.snapshot(now_);
+  journal_.begin(now_);
   step({core::Restored{&empty}});
 }
 
@@ -110,13 +111,14 @@ void Stage::jump(Duration length) {
 
 void Stage::crash(Duration down) {
   unwritten_.clear();
-  const Instant known_until = now_;
+  const Instant alive = now_;
   now_ += down;
   for (auto& [key, heart] : hearts_) {
     for (; heart.next <= now_; heart.next += heart.every) sequences_[key] += 1;
   }
   engine_ = std::make_unique<core::Engine>(rules_, ++seed_);
-  const core::Snapshot snapshot = journal_.snapshot(known_until);
+  const core::Snapshot snapshot = journal_.snapshot(alive);
+  journal_.begin(now_);
   step({core::Restored{&snapshot}});
 }
 
@@ -151,10 +153,10 @@ void Stage::set_auto_persist(bool is_on) {
 bool Stage::persist_next() {
   if (unwritten_.empty()) return false;
   const core::PersistToken token = unwritten_.front().token;
-  journal_.apply(unwritten_.front().record);
+  journal_.apply(unwritten_.front().record, now_);
   unwritten_.pop_front();
   while (!unwritten_.empty() && unwritten_.front().token == 0) {
-    journal_.apply(unwritten_.front().record);
+    journal_.apply(unwritten_.front().record, now_);
     unwritten_.pop_front();
   }
   step({core::Persisted{token}});
@@ -205,7 +207,7 @@ void Stage::write(const core::Persist& persist, std::vector<core::Event>& answer
     unwritten_.push_back(persist);
     return;
   }
-  journal_.apply(persist.record);
+  journal_.apply(persist.record, now_);
   if (persist.token != 0) answers.emplace_back(core::Persisted{persist.token});
 }
 
