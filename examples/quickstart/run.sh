@@ -34,7 +34,8 @@ end_everything() {
 trap end_everything EXIT
 trap 'exit 0' INT TERM
 
-"$defib" monitor --config "examples/quickstart.yaml" --http "$http" --agents "$agents" &
+# In sessions of their own: Ctrl-C is for this script, which ends them in order.
+setsid "$defib" monitor --config "examples/quickstart.yaml" --http "$http" --agents "$agents" &
 pids+=($!)
 for _ in $(seq 100); do
   curl -fsS "http://$http/healthz" >/dev/null 2>&1 && break
@@ -44,9 +45,9 @@ done
 
 REDIS_URL=redis://$agents "$here/restart-agent.sh" researcher
 export DEFIB_URL=redis://$agents
-"$defib" run --id crawler --type shell --interval 2s -- "$here/crawler.sh" >"$DEFIB_DEMO_DIR/crawler.log" 2>&1 &
+setsid "$defib" run --id crawler --type shell --interval 2s -- "$here/crawler.sh" >"$DEFIB_DEMO_DIR/crawler.log" 2>&1 &
 pids+=($!)
-"$defib" run --id importer --type shell --interval 2s -- "$here/importer.sh" 18 >"$DEFIB_DEMO_DIR/importer.log" 2>&1 &
+setsid "$defib" run --id importer --type shell --interval 2s -- "$here/importer.sh" 18 >"$DEFIB_DEMO_DIR/importer.log" 2>&1 &
 pids+=($!)
 (while true; do curl -fsS "http://$http/ping/backup?type=cron&interval=2s" >/dev/null 2>&1 || true; sleep 2; done) &
 pids+=($!)

@@ -1,16 +1,15 @@
 #include "app/daemon.h"
 
-#include <fmt/format.h>
-#include <spdlog/spdlog.h>
-#include <systemd/sd-daemon.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <csignal>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
 #include <utility>
 #include <variant>
 
 #include <boost/json.hpp>
+#include <systemd/sd-daemon.h>
 
 #include "act/exec.h"
 #include "act/runner_control.h"
@@ -28,8 +27,8 @@ std::string reachable_host(std::string_view listen) {
 }
 
 spdlog::level::level_enum level_of(const core::HistoryRecord& record) {
-  static constexpr std::array<std::string_view, 9> kLoud = {"failed",  "opened",   "told",         "guard",         "blind",
-                                                            "missing", "conflict", "journal_broken", "notice_refused"};
+  static constexpr std::array<std::string_view, 9> kLoud = {
+      "failed", "opened", "told", "guard", "blind", "missing", "conflict", "journal_broken", "notice_refused"};
   return std::find(kLoud.begin(), kLoud.end(), record.what) == kLoud.end() ? spdlog::level::info : spdlog::level::warn;
 }
 
@@ -52,9 +51,8 @@ int Daemon::run() {
   if (!open_journal()) return 1;
   endpoint_ = std::make_unique<ingest::AgentsEndpoint>(loop_, inbox_, codec_,
                                                        ingest::AgentsOptions{config_.name_space, config_.token});
-  http_source_ = std::make_unique<ingest::HttpSource>(inbox_, codec_, [](std::string_view id, std::string_view text) {
-    spdlog::info("{} says: {}", id, text);
-  });
+  http_source_ = std::make_unique<ingest::HttpSource>(
+      inbox_, codec_, [](std::string_view id, std::string_view text) { spdlog::info("{} says: {}", id, text); });
   http_server_ = std::make_unique<net::HttpServer>(loop_, [this](const auto& exchange) { on_http(exchange); });
   make_notifiers();
   restore();
@@ -79,14 +77,16 @@ int Daemon::run() {
 }
 
 bool Daemon::open_journal() {
-  auto opened = store::Journal::open(
-      loop_,
-      {.data_dir = config_.data_dir, .keep = config_.rules.keep, .closed_incidents_max = config_.rules.bounds.closed_incidents},
-      {.persisted = [this](core::PersistToken token) { inbox_.push(core::Persisted{token}); },
-       .writable =
-           [this](bool is_writable, const std::string& reason) {
-             inbox_.push(core::JournalState{is_writable, inbox_.keep(reason)});
-           }});
+  auto opened =
+      store::Journal::open(loop_,
+                           {.data_dir = config_.data_dir,
+                            .keep = config_.rules.keep,
+                            .closed_incidents_max = config_.rules.bounds.closed_incidents},
+                           {.persisted = [this](core::PersistToken token) { inbox_.push(core::Persisted{token}); },
+                            .writable =
+                                [this](bool is_writable, const std::string& reason) {
+                                  inbox_.push(core::JournalState{is_writable, inbox_.keep(reason)});
+                                }});
   if (!opened.ok()) {
     spdlog::error("{}", opened.error());
     return false;
@@ -98,7 +98,8 @@ bool Daemon::open_journal() {
 void Daemon::restore() {
   now_ = {net::read_steady(), net::read_wall()};
   // Jitter of the back-off only: its seed needs no secrecy, it must differ between monitors.
-  const auto seed = static_cast<std::uint64_t>(now_.steady.time_since_epoch().count()) ^ static_cast<std::uint64_t>(getpid()) << 40;
+  const auto seed =
+      static_cast<std::uint64_t>(now_.steady.time_since_epoch().count()) ^ static_cast<std::uint64_t>(getpid()) << 40;
   engine_ = std::make_unique<core::Engine>(config_.rules, seed);
   Result<core::Snapshot> restored = journal_->restore(now_.steady, now_.wall);
   core::Snapshot snapshot;
@@ -136,8 +137,8 @@ bool Daemon::listen() {
 
 void Daemon::make_actors() {
   actors_["exec"] = std::make_unique<act::ExecActor>(loop_, process_runner_, agents_url());
-  actors_["runner"] =
-      std::make_unique<act::RunnerActor>(loop_, [this](const core::SendCommand& command) { return publish_command(command); });
+  actors_["runner"] = std::make_unique<act::RunnerActor>(
+      loop_, [this](const core::SendCommand& command) { return publish_command(command); });
 }
 
 void Daemon::make_notifiers() {
@@ -154,11 +155,12 @@ void Daemon::make_api(std::uint16_t http_port) {
       api::ApiOptions{.auth = {.token = config_.token, .listen = fmt::format("{}:{}", host, http_port), .hosts = {}},
                       .version = DEFIB_VERSION,
                       .newest_event = last_event_},
-      api::ApiDoors{.now = [this] { return now_.steady; },
-                    .wall = [this] { return now_.wall; },
-                    .ask = [this](core::OperatorAsked wish) { return ask(wish); },
-                    .history = [this](core::EventId after, std::size_t limit) { return journal_->history(after, limit); },
-                    .troubles = {}});
+      api::ApiDoors{
+          .now = [this] { return now_.steady; },
+          .wall = [this] { return now_.wall; },
+          .ask = [this](core::OperatorAsked wish) { return ask(wish); },
+          .history = [this](core::EventId after, std::size_t limit) { return journal_->history(after, limit); },
+          .troubles = {}});
 }
 
 void Daemon::await_signals() {

@@ -95,19 +95,20 @@ void Detector::on_deadline(Turn& turn, AgentKey key) {
     switch (due.stimulus) {
       case Stimulus::startup_passed:
         apply(turn, agent, due.stimulus,
-              fmt::format("{} registered {} ago and never beat; its start-up grace is {}", agent.id,
+              fmt::format("{} has failed: it registered {} ago and never beat; its start-up grace is {}", agent.id,
                           human_duration(silent),
                           human_duration(startup_grace(registry_.policy(agent), agent.interval))));
         break;
       case Stimulus::interval_passed:
         apply(turn, agent, due.stimulus,
-              fmt::format("{} was due every {} and has been silent for {}", agent.id, human_duration(agent.interval),
-                          human_duration(silent)));
+              fmt::format("{} is missing: silent for {}, a beat is due every {}", agent.id, human_duration(silent),
+                          human_duration(agent.interval)));
         break;
       default:
         apply(turn, agent, due.stimulus,
-              fmt::format("{} missed {} beats: silent for {}, {} every {} are allowed", agent.id, missed,
-                          human_duration(silent), agent.missed_beats_threshold, human_duration(agent.interval)));
+              fmt::format("{} has failed: silent for {}, {} {} missed, one is due every {}", agent.id,
+                          human_duration(silent), missed, missed == 1 ? "beat" : "beats",
+                          human_duration(agent.interval)));
     }
   }
 }

@@ -217,7 +217,8 @@ void Recovery::open(Turn& turn, Agent& agent, Verdict verdict, std::string evide
   book_.set_timer(open, turn.now.steady);
   if (!open.is_manual) failures_.push_back(turn.now.steady);
   turn.persist(open.incident);
-  turn.announce(EventKind::incident, agent.id, open.incident.id, "opened", open.incident.evidence);
+  turn.announce(EventKind::incident, agent.id, open.incident.id, "opened",
+                fmt::format("incident {} is open for {}", open.incident.id, agent.id));
 }
 
 void Recovery::close(Turn& turn, OpenIncident& open, std::string outcome) {
@@ -412,8 +413,9 @@ void Recovery::perform(Turn& turn, OpenIncident& open) {
   ++turn.counters.attempts_made;
   move(turn, open, Phase::acting, fmt::format("{}, attempt {} of {}", step_words(step), open.tries + 1, step.attempts));
   book_.set_timer(open, turn.now.steady + step.timeout + kKillGrace + kAdapterSlack);
-  turn.announce(EventKind::attempt, agent.id, open.incident.id, name(step.kind),
-                fmt::format("trying {} of {}: {}", step_words(step), agent.id, open.incident.evidence));
+  turn.announce(
+      EventKind::attempt, agent.id, open.incident.id, name(step.kind),
+      fmt::format("trying {} for {}, attempt {} of {}", step_words(step), agent.id, open.tries + 1, step.attempts));
   turn.effects.list.emplace_back(std::move(action));
 }
 
