@@ -65,7 +65,7 @@ int cmd_incident_wish(const IncidentWishFlags& flags, const Console& console) {
 
 int cmd_ping(const PingFlags& flags, const Console& console) {
   ApiClient client(flags.server);
-  const auto answer = client.send("POST", ping_path(flags), "application/json",
+  const auto answer = client.send("POST", ping_path(flags), "text/plain; charset=utf-8",
                                   flags.kind == PingKind::log ? flags.text : std::string());
   if (!answer) return say_no(console, answer.error());
   if (answer.value().status / 100 != 2) return say_no(console, client.error_of(answer.value()).message);

@@ -137,7 +137,11 @@ class TreeBuilder final : public YAML::EventHandler {
   YamlNode root_;
 };
 
-std::string syntax_message(const std::string& what) {
+bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }
+
+std::string syntax_message(std::string what) {
+  // It may quote a character of the file.
+  std::replace_if(what.begin(), what.end(), is_control, '?');
   if (what.find("alias") != std::string::npos || what.find("anchor") != std::string::npos) {
     return fmt::format("not YAML: {} (put a glob like \"*\" in quotes; aliases and anchors are not used here)", what);
   }
@@ -262,7 +266,7 @@ void put_in_environment(YamlNode& node, Findings& findings) {
 std::string shown(std::string_view text) {
   constexpr std::size_t kShownBytesMax = 64;
   std::string out = "\"";
-  for (const char c : clip(text, kShownBytesMax)) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
+  for (const char c : clip(text, kShownBytesMax)) out += is_control(c) ? '?' : c;
   out += text.size() > kShownBytesMax ? "...\"" : "\"";
   return out;
 }
