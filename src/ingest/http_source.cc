@@ -24,6 +24,7 @@ constexpr std::string_view kHeartbeatsPath = "/v1/heartbeats";
 constexpr std::string_view kPingPrefix = "/ping/";
 // A refusal is logged once a while: a broken client must not fill the disk.
 constexpr Duration kLogEvery = 10s;
+constexpr Duration kSweepEvery = 1s;
 constexpr Duration kBusyRetryAfter = 1s;
 // A ticket is the request's number and the message's index in it.
 constexpr std::uint64_t kTicketStep = 1 << 14;
@@ -187,17 +188,14 @@ void CommandBox::saw(std::string_view agent_id) {
 
 bool CommandBox::put(Instant now, const core::SendCommand& command) {
   if (!newer_.contains(command.agent_id) && !older_.contains(command.agent_id)) return false;
+  if (count_ >= kCommandsMax) drop_expired(now);
+  if (count_ >= kCommandsMax) return false;
   std::vector<Waiting>& place = waiting_[command.agent_id];
-  if (count_ >= kCommandsMax || place.size() >= kCommandsPerAgentMax) drop_expired(now);
-  // The sweep may have dropped the place itself.
-  std::vector<Waiting>& room = waiting_[command.agent_id];
-  const bool has_room = count_ < kCommandsMax && room.size() < kCommandsPerAgentMax;
-  if (has_room) {
-    room.push_back({now + command.expires_in, command});
-    ++count_;
-  }
-  if (room.empty()) waiting_.erase(command.agent_id);
-  return has_room;
+  count_ -= std::erase_if(place, [&](const Waiting& waiting) { return waiting.expires <= now; });
+  if (place.size() >= kCommandsPerAgentMax) return false;
+  place.push_back({now + command.expires_in, command});
+  ++count_;
+  return true;
 }
 
 std::vector<core::SendCommand> CommandBox::collect(Instant now, std::string_view agent_id, std::string_view instance_id,
@@ -220,7 +218,10 @@ std::vector<core::SendCommand> CommandBox::collect(Instant now, std::string_view
   return out;
 }
 
+// Looks at every place, so once in a while at most: a full box must not cost a sweep a command.
 void CommandBox::drop_expired(Instant now) {
+  if (now < may_sweep_at_) return;
+  may_sweep_at_ = now + kSweepEvery;
   for (auto place = waiting_.begin(); place != waiting_.end();) {
     count_ -= std::erase_if(place->second, [&](const Waiting& waiting) { return waiting.expires <= now; });
     place = place->second.empty() ? waiting_.erase(place) : std::next(place);

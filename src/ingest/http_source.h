@@ -71,6 +71,7 @@ class CommandBox {
   Names older_;
   std::unordered_map<std::string, std::vector<Waiting>, Hash, std::equal_to<>> waiting_;
   std::size_t count_ = 0;
+  Instant may_sweep_at_{};
 };
 
 class HttpSource final : public AnswerSink {

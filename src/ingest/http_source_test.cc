@@ -25,14 +25,15 @@ class FakeExchange final : public net::HttpExchange {
   void respond(net::HttpResponse response) override {
     EXPECT_FALSE(response_.has_value()) << "answered twice";
     response_ = std::move(response);
+    if (response_->content_type == "application/json") body_ = json::parse(response_->body).as_object();
   }
   std::shared_ptr<net::EventStream> start_event_stream() override { return nullptr; }
 
   bool is_answered() const { return response_.has_value(); }
   const net::HttpResponse& response() const { return response_.value(); }
   unsigned status() const { return response_ ? response_->status : 0; }
-  json::object body() const { return json::parse(response().body).as_object(); }
-  std::string text(std::string_view key) const { return std::string(body().at(key).as_string()); }
+  const json::object& body() const { return body_; }
+  std::string text(std::string_view key) const { return std::string(body_.at(key).as_string()); }
   std::string header(std::string_view name) const {
     for (const auto& [key, value] : response().headers) {
       if (key == name) return value;
@@ -43,6 +44,7 @@ class FakeExchange final : public net::HttpExchange {
  private:
   net::HttpRequest request_;
   std::optional<net::HttpResponse> response_;
+  json::object body_;
 };
 
 using Sent = std::shared_ptr<FakeExchange>;
@@ -140,7 +142,7 @@ TEST_F(HttpSourceTest, ManyBeatsInOneRequest) {
   inbox_.deliver(std::vector<Answer>{Answer::accepted, Answer::stale});
   EXPECT_EQ(sent->status(), 200U);
   EXPECT_EQ(sent->body().at("accepted"), 1);
-  const json::array refused = sent->body().at("refused").as_array();
+  const json::array& refused = sent->body().at("refused").as_array();
   ASSERT_EQ(refused.size(), 2U);
   EXPECT_EQ(refused[0].at("index"), 1) << "blank lines have no index";
   EXPECT_THAT(std::string(refused[0].at("error").as_string()), HasSubstr(std::string(kAgentIdRule)));
@@ -371,6 +373,9 @@ TEST_F(HttpSourceTest, CommandsAreBoundedByAgentAndInAll) {
   EXPECT_EQ(box.size(), CommandBox::kCommandsMax);
   EXPECT_EQ(box.collect(now_ + 61s, "a0", "", false).size(), CommandBox::kCommandsPerAgentMax);
   EXPECT_TRUE(box.put(now_ + 61s, command("restart", "a1999")));
+  while (box.size() < CommandBox::kCommandsMax) ASSERT_TRUE(box.put(now_ + 61s, command("restart", "a1500")));
+  EXPECT_TRUE(box.put(now_ + 122s, command("restart", "a1501"))) << "what has expired makes room";
+  EXPECT_EQ(box.size(), 1U);
 }
 
 // ---- /ping ----------------------------------------------------------------------------------------------
