@@ -264,7 +264,7 @@ function agentRow(agent) {
 const agentLink = (id) => `#/agents/${encodeURIComponent(id)}`;
 const PHASES = {
   opening: "being looked at", held: "recovery is held", persisting: "writing down the attempt", acting: "recovering now",
-  verifying: "waiting for a proving beat", backing_off: "waiting before the next attempt", told: "a person was told", closed: "closed" };
+  verifying: "waiting for a proving beat", backing_off: "waiting before the next attempt", told: "it is a person's turn", closed: "closed" };
 
 function attempts(incident) {
   return incident.attempts.map((attempt) => el("li", {},
@@ -294,10 +294,11 @@ function renderIncidents() {
 }
 
 function eventLine(event) {
-  const agent = event.agentId && event.agentId !== "*" ? el("a", { href: agentLink(event.agentId), className: "mono" }, event.agentId) : null;
+  const id = event.agentId && event.agentId !== "*" ? event.agentId : "";
+  const rest = id && event.text.startsWith(`${id} `) ? event.text.slice(id.length + 1) : event.text;
   return el("li", {}, el("time", { className: "quiet", title: new Date(event.at).toLocaleString() }, clock(event.at)),
     el("span", { className: STATES.includes(event.what) ? event.what : "quiet" }, event.what.replaceAll("_", " ")),
-    el("span", {}, agent, agent ? " " : "", event.text));
+    el("span", {}, id ? el("a", { href: agentLink(id), className: "mono" }, id) : "", id ? " " : "", rest));
 }
 
 function renderEvents() {
@@ -378,8 +379,8 @@ async function close(number) {
 
 async function act(path, body = {}) {
   try {
-    const { ok, status, answer } = await ask(path, body);
-    if (!ok && !(status === 409 && answer.code === "healthy")) await question("That did not work", `${answer.error} ${answer.hint}`, "OK");
+    const { ok, answer } = await ask(path, body);
+    if (!ok && answer.code !== "not_failed") await question("That did not work", `${answer.error} ${answer.hint}`, "OK");
     soon();
     return { ok, answer };
   } catch (error) {
@@ -392,8 +393,8 @@ async function recover(id) {
   const path = `v1/agents/${encodeURIComponent(id)}/recover`;
   if (!await question(`Recover ${id}?`, "The ladder of its policy begins: the agent may be restarted or replaced.", "Recover")) return;
   const { ok, answer } = await act(path);
-  if (ok || answer.code !== "healthy") return;
-  if (await question(`${id} is healthy`, "It beats as it should. Recovering it interrupts what it does. Do it all the same?", "Recover by force")) {
+  if (ok || answer.code !== "not_failed") return;
+  if (await question(`Recover ${id} by force?`, `${answer.error}. Recovering it interrupts what it does.`, "Recover by force")) {
     await act(path, { force: true });
   }
 }

@@ -189,9 +189,9 @@ TEST_F(ApiTest, RecoveringAHealthyAgentIsTheCoresConflict) {
   const auto exchange = post(api, "/v1/agents/planner-1/recover");
   EXPECT_FALSE(wish_.force);
   api.on_operator_answer(
-      {.request = 7, .status = 409, .code = "healthy", .message = "It is healthy", .hint = "send force"});
+      {.request = 7, .status = 409, .code = "not_failed", .message = "It is healthy", .hint = "send force"});
   EXPECT_EQ(exchange->answer.status, 409U);
-  EXPECT_EQ(exchange->answer.body, R"({"error":"It is healthy","code":"healthy","hint":"send force"})");
+  EXPECT_EQ(exchange->answer.body, R"({"error":"It is healthy","code":"not_failed","hint":"send force"})");
 }
 
 TEST_F(ApiTest, IncidentsAreAcknowledgedAndClosed) {
