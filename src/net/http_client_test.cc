@@ -54,18 +54,19 @@ class Clients : public ::testing::Test {
   std::string url(std::string_view path) { return "http://127.0.0.1:" + std::to_string(port_) + std::string(path); }
 
   ClientAnswer ask(ClientRequest request) {
-    std::promise<ClientAnswer> answer;
+    const auto answer = std::make_shared<std::promise<ClientAnswer>>();
+    bool is_sending = false;
     const auto loop_thread = thread_.call([] { return std::this_thread::get_id(); });
     thread_.call([&] {
-      bool is_sending = true;
-      client_->send(std::move(request), [&](ClientAnswer told) {
+      is_sending = true;
+      client_->send(std::move(request), [&, answer](ClientAnswer told) {
         EXPECT_FALSE(is_sending);
         EXPECT_EQ(std::this_thread::get_id(), loop_thread);
-        answer.set_value(std::move(told));
+        answer->set_value(std::move(told));
       });
       is_sending = false;
     });
-    auto future = answer.get_future();
+    auto future = answer->get_future();
     if (future.wait_for(std::chrono::seconds(20)) != std::future_status::ready) {
       ADD_FAILURE() << "no answer";
       std::abort();

@@ -6,6 +6,7 @@
 #include <functional>
 #include <future>
 #include <gtest/gtest.h>
+#include <memory>
 #include <netinet/in.h>
 #include <string>
 #include <string_view>
@@ -32,9 +33,10 @@ class LoopThread {
   // Runs `task` on the loop thread and waits for its result.
   template <typename Task>
   auto call(Task task) {
-    std::packaged_task<decltype(task())()> packaged(std::move(task));
-    auto result = packaged.get_future();
-    loop_.post([&packaged] { packaged(); });
+    // Owned by the loop too: the result is there a moment before the task is over.
+    const auto packaged = std::make_shared<std::packaged_task<decltype(task())()>>(std::move(task));
+    auto result = packaged->get_future();
+    loop_.post([packaged] { (*packaged)(); });
     return result.get();
   }
 
