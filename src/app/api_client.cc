@@ -1,8 +1,10 @@
 #include "app/api_client.h"
 
+#include <array>
 #include <curl/curl.h>
 #include <fmt/format.h>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -68,6 +70,19 @@ std::size_t read_stream(char* bytes, std::size_t one, std::size_t count, void* t
   if (following.reader->read({bytes, size}, *following.take)) return size;
   following.is_ended = true;
   return 0;
+}
+
+// The monitor's hints speak of requests; here they speak of this program's own words.
+std::string our_hint(std::string hint) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kHints = {{
+      {"GET /v1/agents", "`defib agents` lists those that are known"},
+      {"GET /v1/incidents", "`defib incidents` lists them"},
+      {"force: true", "--force recovers it all the same"},
+  }};
+  for (const auto& [theirs, ours] : kHints) {
+    if (hint.starts_with(theirs)) return std::string(ours);
+  }
+  return hint;
 }
 
 const json::array kNoItems;
@@ -158,7 +173,7 @@ Error ApiClient::error_of(const ApiAnswer& answer) const {
   boost::system::error_code code;
   const json::value body = json::parse(answer.body, code);
   const std::string error = code ? "" : text_of(object_of(body), "error");
-  const std::string hint = code ? "" : text_of(object_of(body), "hint");
+  const std::string hint = code ? "" : our_hint(text_of(object_of(body), "hint"));
   if (answer.status == 401) {
     return {fmt::format("the monitor at {} wants its token: set DEFIB_TOKEN or --token{}", impl_->server(),
                         error.empty() ? "" : fmt::format(" ({})", error))};

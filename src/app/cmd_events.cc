@@ -11,14 +11,12 @@ namespace {
 
 namespace json = boost::json;
 
-// "2026-01-02T03:04:05.678Z  agent     planner-1  failed: no beat for 93 s"
+// "2026-01-02T03:04:05.678Z  agent     failed: planner-1 has failed: silent for 93 s"
 std::string line_of(const Console& console, const json::object& event) {
   const std::string what = text_of(event, "what");
-  const std::string agent = text_of(event, "agentId");
-  return fmt::format("{}  {:8}  {}{}: {}\n",
-                     toned(console, Tone::faint, iso_time(wall_from_ms(number_of(event, "at")))),
-                     safe_text(text_of(event, "kind")), agent.empty() ? "" : safe_text(agent) + "  ",
-                     toned(console, tone_of(what), safe_text(what)), safe_text(text_of(event, "text")));
+  return fmt::format("{}  {:8}  {}: {}\n", toned(console, Tone::faint, iso_time(wall_from_ms(number_of(event, "at")))),
+                     safe_text(text_of(event, "kind")), toned(console, tone_of(what), safe_text(what)),
+                     safe_text(text_of(event, "text")));
 }
 
 int follow(const EventsFlags& flags, ApiClient& client, const Console& console) {

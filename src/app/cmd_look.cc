@@ -224,11 +224,11 @@ int cmd_why(const WhyFlags& flags, const Console& console) {
     return 0;
   }
   const json::object& why = object_of(answer.value());
-  const std::string state = text_of(why, "state");
-  console.out << fmt::format("{} is {} since {}: {}\n", safe_text(flags.id),
-                             toned(console, tone_of(state), safe_text(state)),
-                             iso_time(wall_from_ms(number_of(why, "since"))), safe_text(text_of(why, "why")));
-  std::vector<Fact> facts;
+  // The monitor's sentence begins with the agent and its state.
+  console.out << toned(console, tone_of(text_of(why, "state")), safe_text(text_of(why, "why"))) << '\n';
+  const std::int64_t since_ms = number_of(why, "since");
+  std::vector<Fact> facts = {
+      {"since", fmt::format("{}, {}", human_age(wall_now_ms(), since_ms), iso_time(wall_from_ms(since_ms)))}};
   for (const json::value& fact : list_of(why, "facts")) {
     facts.push_back({safe_text(text_of(object_of(fact), "name")), text_of(object_of(fact), "value")});
   }

@@ -1,10 +1,9 @@
 #include "app/cmd_monitor.h"
 
+#include <cstdio>
 #include <fmt/format.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
-
-#include <cstdio>
 #include <utility>
 
 #include "app/config.h"
