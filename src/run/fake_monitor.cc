@@ -56,7 +56,10 @@ void FakeMonitor::listen() {
 
 void FakeMonitor::vanish() {
   const std::lock_guard lock(mutex_);
+  // Until the thread's poll() returns, closing alone would leave them open.
+  shutdown(listener_.get(), SHUT_RDWR);
   listener_.reset();
+  for (const auto& connection : connections_) shutdown(connection->socket.get(), SHUT_RDWR);
   connections_.clear();
   eventfd_write(wake_up_.get(), 1);
 }

@@ -1,6 +1,5 @@
 #include "run/run_program.h"
 
-#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <fcntl.h>
@@ -12,6 +11,7 @@
 #include "base/ids.h"
 #include "base/text.h"
 #include "core/types.h"
+#include "net/proc.h"
 #include "run/monitor_link.h"
 #include "run/runner.h"
 
@@ -42,12 +42,6 @@ void open_standard_descriptors() {
 bool has_terminal() {
   const UniqueFd terminal(open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY));
   return terminal.is_open();
-}
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  gethostname(name.data(), name.size() - 1);
-  return name[0] == '\0' ? "localhost" : name.data();
 }
 
 // Whoever starts us in another's place says which instance the first start is; one that was meant for the agent
@@ -88,7 +82,7 @@ int run_program(const RunOptions& options) {
     return refuse(fmt::format("an interval is {} to {}", format_duration(core::kIntervalMin),
                               format_duration(core::kIntervalMax)));
   }
-  const std::string host = host_name();
+  const std::string host = net::read_host_name();
   const std::string id = options.id.empty() ? default_agent_id(options.command[0], host) : options.id;
   if (!is_valid_agent_id(id)) return refuse(kAgentIdRule);
   const std::string url_text =

@@ -22,6 +22,18 @@ struct Address {
   int family = 0;
 };
 
+// A port of the range that connections are made from may, with nobody listening on it, be given to our own end: the
+// socket is then connected to itself (simultaneous open), and holds the port that the monitor wants.
+bool is_connected_to_itself(int socket) {
+  sockaddr_storage ours{};
+  sockaddr_storage theirs{};
+  socklen_t our_bytes = sizeof ours;
+  socklen_t their_bytes = sizeof theirs;
+  return getsockname(socket, reinterpret_cast<sockaddr*>(&ours), &our_bytes) == 0 &&
+         getpeername(socket, reinterpret_cast<sockaddr*>(&theirs), &their_bytes) == 0 && our_bytes == their_bytes &&
+         std::memcmp(&ours, &theirs, our_bytes) == 0;
+}
+
 // Fills `out`; an error text where the name has no address.
 std::string look_up(const std::string& host, const std::string& port, int flags, std::vector<Address>& out) {
   addrinfo hints{};
@@ -98,6 +110,7 @@ bool TcpDialer::step(Instant now, const PollSet& set) {
   int error = 0;
   socklen_t bytes = sizeof error;
   getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &error, &bytes);
+  if (error == 0 && is_connected_to_itself(socket_.get())) error = ECONNREFUSED;
   if (error == 0) {
     is_dialing_ = false;
     failure_.clear();
