@@ -449,7 +449,7 @@ void HttpSource::handle_ping(std::shared_ptr<net::HttpExchange> exchange) {
   if (path.kind == PingKind::start) {
     const std::string_view task = clip(request.parameter("task"), core::kTaskBytesMax);
     beat.current_task = task.empty() ? "run" : inbox_.keep(task);
-    beat.activity.emplace();  // Working, until the ping that ends the run.
+    beat.activity = core::Beat::Activity{};  // Working, until the ping that ends the run.
   }
   push_ping({std::move(exchange), beat.refusal}, core::BeatReceived{core::Source::http, beat});
 }
