@@ -273,6 +273,8 @@ void Daemon::perform(core::OperatorAnswer& effect) {
 // ---- Doors -----------------------------------------------------------------------------------------
 
 void Daemon::on_http(const std::shared_ptr<net::HttpExchange>& exchange) {
+  // Requests come between two steps: the last turn's time may be seconds old.
+  now_ = {net::read_steady(), net::read_wall()};
   if (!ingest::HttpSource::handles(exchange->request())) return api_->handle(exchange);
   if (api_->admit(*exchange)) http_source_->handle(now_.steady, exchange);
 }

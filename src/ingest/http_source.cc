@@ -402,9 +402,9 @@ void HttpSource::finish(const Batch& batch) {
   body["commands"] = batch.commands;
   net::HttpResponse response;
   if (batch.accepted == 0) {
-    // One message has its own status; of several that are all refused, no one status is true but 400.
+    // The contract's status, whatever the reasons; `code` tells them apart.
     const Batch::Refused& first = *refused.front();
-    response.status = refused.size() == 1 ? first.meaning.status : 400;
+    response.status = 400;
     body["error"] = refused.size() == 1 ? first.error
                                         : fmt::format("all {} messages are refused; message {}: {}", refused.size(),
                                                       first.index, first.error);

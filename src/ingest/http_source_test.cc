@@ -188,19 +188,19 @@ TEST_F(HttpSourceTest, ARefusedBeatReachesTheCoreAndItsSenderHearsWhy) {
   }
 }
 
-TEST_F(HttpSourceTest, TheCoresRefusalsHaveTheirOwnStatus) {
-  const auto expect = [this](Answer answer, unsigned status, std::string_view code) {
+TEST_F(HttpSourceTest, TheCoresRefusalsHaveTheirOwnCode) {
+  const auto expect = [this](Answer answer, std::string_view code) {
     const Sent sent = beat(R"({"agentId":"a1"})", answer);
-    EXPECT_EQ(sent->status(), status);
+    EXPECT_EQ(sent->status(), 400U);
     EXPECT_EQ(sent->text("code"), code);
     EXPECT_FALSE(sent->text("error").empty());
     EXPECT_FALSE(sent->text("hint").empty());
     EXPECT_EQ(sent->body().at("refused").as_array().size(), 1U);
   };
-  expect(Answer::fenced, 409, "fenced");
-  expect(Answer::stale, 409, "stale");
-  expect(Answer::table_full, 503, "table_full");
-  expect(Answer::not_known, 404, "not_found");
+  expect(Answer::fenced, "fenced");
+  expect(Answer::stale, "stale");
+  expect(Answer::table_full, "table_full");
+  expect(Answer::not_known, "not_found");
 }
 
 TEST_F(HttpSourceTest, SeveralThatAreAllRefusedAre400) {
@@ -337,7 +337,7 @@ TEST_F(HttpSourceTest, AFenceReachesTheFencedOnly) {
   EXPECT_THAT(commands_of(beat(R"({"agentId":"a1"})")), ElementsAre("interrupt"));
   ASSERT_TRUE(source_.offer_command(now_, command("restart")));
   const Sent fenced = beat(R"({"agentId":"a1"})", Answer::fenced);
-  EXPECT_EQ(fenced->status(), 409U);
+  EXPECT_EQ(fenced->status(), 400U);
   EXPECT_THAT(commands_of(fenced), ElementsAre("fence"));
   EXPECT_THAT(commands_of(beat(R"({"agentId":"a1"})")), ElementsAre("restart"));
 }
