@@ -351,6 +351,9 @@ Arguments explain(const CLI::ParseError& error, const CLI::App& app, const Conso
       return wrong_use(console, name,
                        fmt::format("unknown option {}{}", shown(option), hint_of(option, option_names(command))));
     }
+    if (name == "run")
+      return wrong_use(console, name,
+                       fmt::format("write the program behind `--`, like `defib run -- {}`", shown(word)));
     return wrong_use(console, name, fmt::format("{} is one argument too many", shown(word)));
   }
   return wrong_use(console, name, error.what());

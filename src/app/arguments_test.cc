@@ -96,7 +96,7 @@ TEST_F(ArgumentsTest, AllBehindTwoDashesIsTheProgram) {
 TEST_F(ArgumentsTest, RunSaysWhatIsMissingOrWrong) {
   expect_wrong({"run"}, "defib run: no program: write it behind `--`");
   expect_wrong({"run", "--"}, "no program");
-  expect_wrong({"run", "python3", "x.py"}, "one argument too many");
+  expect_wrong({"run", "python3", "x.py"}, "write the program behind `--`, like `defib run -- \"python3\"`");
   expect_wrong({"run", "--interval", "30", "--", "true"}, "\"30\" is not a duration");
   expect_wrong({"run", "--interval", "10ms", "--", "true"}, "from 100ms to 7d");
   expect_wrong({"run", "--restart", "allways", "--", "true"}, "did you mean `always`?");

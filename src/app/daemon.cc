@@ -26,6 +26,18 @@ std::string reachable_host(std::string_view listen) {
   return host == "0.0.0.0" || host == "[::]" ? "127.0.0.1" : std::string(host);
 }
 
+// Ten thousand agents and as many readers need more than the usual 1,024 descriptors; what the hard limit allows.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  const rlim_t wanted = 2 * net::HttpServer::kConnectionsMax + 1024;
+  if (limit.rlim_cur >= wanted) return;
+  limit.rlim_cur = std::min(limit.rlim_max, wanted);
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted) {
+    spdlog::warn("only {} descriptors may be open: `ulimit -n {}` allows all connections", limit.rlim_cur, wanted);
+  }
+}
+
 spdlog::level::level_enum level_of(const core::HistoryRecord& record) {
   static constexpr std::array<std::string_view, 9> kLoud = {
       "failed", "opened", "told", "guard", "blind", "missing", "conflict", "journal_broken", "notice_refused"};
@@ -48,6 +60,7 @@ Daemon::~Daemon() = default;
 int Daemon::run() {
   // A reader of ours that has gone is an error of write(2), not a reason to end.
   std::signal(SIGPIPE, SIG_IGN);
+  raise_descriptor_limit();
   if (!open_journal()) return 1;
   endpoint_ = std::make_unique<ingest::AgentsEndpoint>(loop_, inbox_, codec_,
                                                        ingest::AgentsOptions{config_.name_space, config_.token});
