@@ -4,6 +4,7 @@
 #include <csignal>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <utility>
 #include <variant>

@@ -33,6 +33,8 @@ class Guard {
   // "12 of 20 agents failed or are missing within 30 s; all of them on host h1"; empty: holds nothing.
   std::string reason() const { return is_holding() ? hold_->reason : std::string(); }
   std::string end_reason() const { return end_reason_; }
+  // How the last hold ended: the crowd cleared by itself, not by time or by hand.
+  bool has_ended_by_beats() const { return !hold_.has_value(); }
   // When refresh() should be called though nothing happens.
   Instant next() const { return hold_ ? hold_->looked + 1s : kNever; }
 

@@ -232,9 +232,11 @@ void Recovery::close(Turn& turn, OpenIncident& open, std::string outcome) {
   incident.outcome = std::move(outcome);
   incident.closed_at = turn.now.wall;
   Agent* agent = open.is_guard ? nullptr : &registry_.at(open.key);
-  const std::string text =
-      fmt::format("incident {} of {} is over ({}) after {}", incident.id, incident.agent_id, incident.outcome,
-                  human_duration(std::chrono::duration_cast<Duration>(turn.now.wall - incident.opened_at)));
+  const std::string took = human_duration(std::chrono::duration_cast<Duration>(turn.now.wall - incident.opened_at));
+  const std::string text = incident.verdict == Verdict::guard
+                               ? fmt::format("the guard holds recovery no more ({}) after {}", incident.outcome, took)
+                               : fmt::format("incident {} of {} is over ({}) after {}", incident.id, incident.agent_id,
+                                             incident.outcome, took);
   turn.persist(incident);
   turn.announce(EventKind::incident, incident.agent_id, incident.id, "closed", text);
   Notices::Telling telling{

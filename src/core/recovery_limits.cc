@@ -84,7 +84,17 @@ void Recovery::refresh_guard(Turn& turn) {
   while (!guarded_.empty()) {
     OpenIncident* open = book_.find(guarded_.front());
     guarded_.pop_front();
-    if (open != nullptr && open->incident.phase == Phase::held) book_.set_timer(*open, turn.now.steady);
+    if (open == nullptr || open->incident.phase != Phase::held) continue;
+    // When what they share has come back, the others beat within an interval: nobody is restarted before.
+    const Agent& agent = registry_.at(open->key);
+    const Duration wait = guard_.has_ended_by_beats() ? std::min(agent.interval + jitter_grace(agent.interval),
+                                                                 registry_.rules().guard.holds_at_most)
+                                                      : Duration{0};
+    if (wait > Duration{0}) {
+      move(turn, *open, Phase::held,
+           fmt::format("the guard's hold is over: its beat may come within {}", human_duration(wait)));
+    }
+    book_.set_timer(*open, turn.now.steady + wait);
   }
 }
 

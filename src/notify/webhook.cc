@@ -38,7 +38,7 @@ std::string make_body(const Message& message) {
   out += R"(,"agent":)" + (message.agent ? boost::json::serialize(wire::agent_json(*message.agent)) : "null");
   out += R"(,"links":{)";
   append_field(out, "incident", fmt::format("{}/v1/incidents/{}", message.link_base, notice.incident));
-  append_field(out, "agent", fmt::format("{}/v1/agents/{}", message.link_base, notice.agent_id));
+  append_field(out, "agent", fmt::format("{}/#/agents/{}", message.link_base, notice.agent_id));
   // In the place of the last comma.
   out.back() = '}';
   out += '}';

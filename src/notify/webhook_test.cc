@@ -98,7 +98,7 @@ TEST_F(Webhook, PostsTheContractsBody) {
   EXPECT_EQ(body.at("incident").at("id"), 12);
   EXPECT_EQ(body.at("agent").at("agentId"), "coder-1");
   EXPECT_EQ(body.at("links").at("incident"), "http://127.0.0.1:7070/v1/incidents/12");
-  EXPECT_EQ(body.at("links").at("agent"), "http://127.0.0.1:7070/v1/agents/coder-1");
+  EXPECT_EQ(body.at("links").at("agent"), "http://127.0.0.1:7070/#/agents/coder-1");
 }
 
 TEST_F(Webhook, LeavesOutWhatIsUnknownAndRepairsWhatIsNoText) {
