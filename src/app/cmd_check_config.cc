@@ -9,12 +9,6 @@
 namespace defib::app {
 namespace {
 
-// FILE:line:column: message, as editors jump to it.
-std::string line_of(const std::string& file, const ConfigMistake& mistake, std::string_view kind) {
-  const std::string place = mistake.line == 0 ? "" : fmt::format("{}:{}:", mistake.line, mistake.column);
-  return fmt::format("{}:{} {}{}\n", file, place, kind, safe_text(mistake.message));
-}
-
 std::string step_summary(const core::Step& step) {
   if (step.kind == core::StepKind::alert) {
     return step.to.empty() ? "alert all channels" : fmt::format("alert {}", fmt::join(step.to, ", "));
@@ -48,8 +42,9 @@ std::string match_title(std::size_t number, const core::Policy& policy) {
 int cmd_check_config(const CheckConfigFlags& flags, const Console& console) {
   ConfigReading reading = read_config_file(flags.file);
   if (reading.mistakes.empty()) reading.mistakes = check_config(reading.config);
-  for (const ConfigMistake& mistake : reading.mistakes) console.err << line_of(flags.file, mistake, "");
-  for (const ConfigMistake& warning : reading.warnings) console.err << line_of(flags.file, warning, "warning: ");
+  for (const ConfigMistake& mistake : reading.mistakes) console.err << mistake_line(flags.file, mistake, "") << '\n';
+  for (const ConfigMistake& warning : reading.warnings)
+    console.err << mistake_line(flags.file, warning, "warning: ") << '\n';
   if (!reading.mistakes.empty()) {
     console.err << fmt::format("{} mistake{} in {}\n", reading.mistakes.size(), reading.mistakes.size() == 1 ? "" : "s",
                                flags.file);

@@ -37,20 +37,16 @@ int cmd_monitor(const MonitorFlags& flags) {
   set_up_log();
   ConfigReading reading;
   if (flags.config) reading = read_config_file(*flags.config);
-  const std::string where = flags.config.value_or("the flags");
-  const auto complain = [&](const std::vector<ConfigMistake>& mistakes) {
-    for (const ConfigMistake& mistake : mistakes) {
-      fmt::print(stderr, "{}:{}:{}: {}\n", where, mistake.line, mistake.column, mistake.message);
-    }
-  };
-  complain(reading.mistakes);
-  if (!reading.mistakes.empty()) return 2;
-  lay_over(reading.config, flags);
-  for (const ConfigMistake& mistake : check_config(reading.config)) {
-    fmt::print(stderr, "defib monitor: {}\n", mistake.message);
-    return 2;
+  if (reading.mistakes.empty()) {
+    lay_over(reading.config, flags);
+    reading.mistakes = check_config(reading.config);
   }
-  complain(reading.warnings);
+  const std::string where = flags.config.value_or("defib monitor");
+  for (const ConfigMistake& mistake : reading.mistakes) fmt::print(stderr, "{}\n", mistake_line(where, mistake, ""));
+  if (!reading.mistakes.empty()) return 2;
+  for (const ConfigMistake& warning : reading.warnings) {
+    fmt::print(stderr, "{}\n", mistake_line(where, warning, "warning: "));
+  }
 
   Daemon daemon(std::move(reading.config), flags.config.value_or(""));
   return daemon.run();

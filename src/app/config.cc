@@ -10,6 +10,7 @@
 
 #include "app/config_policy.h"
 #include "app/config_section.h"
+#include "app/console.h"
 #include "net/address.h"
 
 namespace defib::app {
@@ -220,6 +221,11 @@ std::vector<ConfigMistake> check_config(const Config& config) {
     out.push_back({.message = fmt::format("state: it is {}", name_list(kStates, "or"))});
   }
   return out;
+}
+
+std::string mistake_line(std::string_view file, const ConfigMistake& mistake, std::string_view kind) {
+  const std::string place = mistake.line == 0 ? "" : fmt::format("{}:{}:", mistake.line, mistake.column);
+  return fmt::format("{}:{} {}{}", file, place, kind, safe_text(mistake.message));
 }
 
 }  // namespace defib::app

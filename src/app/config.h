@@ -51,6 +51,8 @@ struct ConfigReading {
 ConfigReading read_config(std::string_view yaml);
 // The same for a file; an unreadable file is one mistake.
 ConfigReading read_config_file(const std::string& path);
+// "FILE:line:column: message", as editors jump to it; no place for the file as a whole. `kind`: "" or "warning: ".
+std::string mistake_line(std::string_view file, const ConfigMistake& mistake, std::string_view kind);
 // What is checked once flags have been laid over the file (listening wide without a token, ...).
 std::vector<ConfigMistake> check_config(const Config& config);
 

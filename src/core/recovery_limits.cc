@@ -62,7 +62,8 @@ void Recovery::send_grant(Turn& turn, Agent& agent) {
   Grant& grant = agent.facts().grant;
   grant.token = 0;
   turn.announce(EventKind::monitor, agent.id, 0, "granted",
-                fmt::format("the runner of {} may restart it {} times by itself", agent.id, grant.restarts));
+                fmt::format("the runner of {} may restart it {} time{} by itself", agent.id, grant.restarts,
+                            grant.restarts == 1 ? "" : "s"));
   turn.effects.list.emplace_back(SendCommand{.id = command_id(turn.last_event),
                                              .command = "grant",
                                              .agent_id = agent.id,
