@@ -19,7 +19,7 @@ std::string incident_message(const Incident& incident, const Agent* agent) {
   return text;
 }
 
-std::size_t Notices::fire(Turn& turn, IncidentId incident, const std::string& agent_id, Telling telling) {
+std::size_t Notices::fire(Turn& turn, IncidentId incident, const std::string& agent_id, const Telling& telling) {
   const std::vector<std::string>& channels = telling.channels.empty() ? rules_->channels : telling.channels;
   for (const std::string& channel : channels) {
     add(turn,
@@ -117,7 +117,7 @@ void Notices::finish(Turn& turn, NoticeId id) {
   turn.persist(std::move(record));
 }
 
-void Notices::resolve(Turn& turn, const Incident& incident, Telling telling) {
+void Notices::resolve(Turn& turn, const Incident& incident, const Telling& telling) {
   std::vector<NoticeId> firing;
   const auto [first, last] = by_incident_.equal_range(incident.id);
   for (auto it = first; it != last; ++it) firing.push_back(it->second);

@@ -37,9 +37,9 @@ class Notices {
     WallTime last_heartbeat{};
   };
   // Sends a firing notice for an open incident (0: about an agent only). Returns how many channels it goes to.
-  std::size_t fire(Turn& turn, IncidentId incident, const std::string& agent_id, Telling telling);
+  std::size_t fire(Turn& turn, IncidentId incident, const std::string& agent_id, const Telling& telling);
   // The incident is over: where a firing was sent (or is on its way) says so, else forgets it.
-  void resolve(Turn& turn, const Incident& incident, Telling telling);
+  void resolve(Turn& turn, const Incident& incident, const Telling& telling);
   void acknowledge(IncidentId incident, Instant now);
 
   void on_delivered(Turn& turn, const Delivered& delivered);
