@@ -20,8 +20,16 @@ namespace defib::store {
 struct JournalScale {
   Duration offset{0};  // Added to an instant of this boot.
 
-  std::int64_t to_journal(Instant t) const { return t == Instant{} ? 0 : (t + offset).time_since_epoch().count(); }
-  Instant from_journal(std::int64_t t) const { return t == 0 ? Instant{} : Instant(Duration(t)) - offset; }
+  std::int64_t to_journal(Instant t) const {
+    return t == Instant{} ? 0 : sum(t.time_since_epoch().count(), offset.count());
+  }
+  Instant from_journal(std::int64_t t) const { return t == 0 ? Instant{} : Instant(Duration(sum(t, -offset.count()))); }
+
+ private:
+  // Wraps: a number from a damaged file must not be undefined behaviour.
+  static std::int64_t sum(std::int64_t a, std::int64_t b) {
+    return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
+  }
 };
 
 // Everything but key and id, and but task_progress and capsule: JSON carries neither exact floating point nor plain

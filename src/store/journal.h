@@ -41,9 +41,10 @@ class Journal {
 
   // Everything there is, instants already mapped into this boot's scale (rule of judgement 6): within
   // one boot as they are, else by wall time and never negative.
+  // Once, before anything is written: it may take its time, nothing else here does.
   Result<core::Snapshot> restore(Instant now, WallTime wall);
 
-  // Queues a record. Never blocks.
+  // Queues a record. Never blocks. What one turn writes shares a transaction.
   void write(core::Persist persist);
 
   // History lines with ids above `after`, oldest first, at most `limit`; for SSE resume and `defib events`.
