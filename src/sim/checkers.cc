@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <utility>
 
 #include "base/text.h"
 
@@ -69,15 +70,9 @@ void Checkers::on_pause(Instant last_step, Instant was_due, Instant now) {
 
 void Checkers::on_restart(Instant known_until, Instant now, const Journal& journal,
                           const std::vector<std::string>& lost) {
-  // The journal keeps no spells of blindness: what was blind before this downtime is forgotten with it. Whoever
-  // was not heard since is judged a little early, which is a known gap, and not held against the engine here.
-  for (std::uint32_t i = 0; i < watches_.size(); ++i) {
-    const auto source = static_cast<std::size_t>(fleet_.agents[i].source);
-    const bool was_blind =
-        blind_now_[source] || maybe_blind_[source].within(watches_[i].heard_early, known_until) > 0ns;
-    if (was_blind) on_confusion(i, now + 30min);
-  }
+  std::array<bool, core::kSourceCount> was_blind{};
   for (std::size_t source = 0; source < core::kSourceCount; ++source) {
+    was_blind[source] = blind_now_[source].has_value();
     maybe_blind_[source].add(known_until, now);
     surely_blind_[source].add(known_until, now);
     blind_now_[source].reset();
@@ -97,6 +92,13 @@ void Checkers::on_restart(Instant known_until, Instant now, const Journal& journ
     const Duration interval = from_ms(record.interval_ms);
     watch.interval_early = std::min(watch.interval_early, interval);
     watch.interval_late = std::max(watch.interval_late, interval);
+  }
+  // The journal keeps no spells of blindness: what was blind before this downtime is forgotten with it. Whoever
+  // was not heard since is judged early: a known gap, which is not held against the engine here.
+  for (std::uint32_t i = 0; i < watches_.size(); ++i) {
+    const auto source = static_cast<std::size_t>(fleet_.agents[i].source);
+    const Duration forgotten = maybe_blind_[source].within(watches_[i].heard_early, known_until);
+    if (was_blind[source] || forgotten > 0ns) on_confusion(i, now + 30min);
   }
   for (const std::string& id : lost) {
     if (const auto agent = find(id)) on_confusion(*agent, now + 30min);
@@ -145,22 +147,25 @@ void Checkers::hear(Instant now, Watch& watch, const Message& message) {
   const Process& process = fleet_.processes[message.process];
   const PretendAgent& agent = fleet_.agents[process.agent];
   const bool is_current = agent.has_current && agent.current == message.process;
-  watch.is_known = true;
+  const bool was_known = std::exchange(watch.is_known, true);
   switch (message.said) {
     case Said::registration:
       // A hash that is told late describes a life that is known already.
       if (process.sequence_accepted > 0 || !is_current) break;
-      watch.registered = now;
+      // Registering again and again without a beat renews no grace.
+      if (!was_known || watch.believed != core::State::starting) watch.registered = now;
       watch.is_stopped = false;
       if (watch.believed != core::State::failed) watch.has_beaten = false;
       break;
     case Said::goodbye_beat:
     case Said::goodbye_hash:
       if (is_current) watch.is_stopped = true;
+      watch.must_be_healthy = false;
       break;
     case Said::exit:
     case Said::failure:
       watch.is_reported = true;
+      watch.is_self_restarted = message.is_restarted;
       watch.must_be_healthy = false;
       break;
     case Said::beat:
@@ -169,7 +174,7 @@ void Checkers::hear(Instant now, Watch& watch, const Message& message) {
       watch.heard_early = watch.heard_late = now;
       watch.heard_process = message.process;
       watch.interval_early = watch.interval_late = message.interval;
-      watch.is_reported = watch.is_stopped = false;
+      watch.is_reported = watch.is_stopped = watch.is_self_restarted = false;
       watch.must_be_healthy = is_current;
       touched_.push_back(process.agent);
       break;
@@ -198,7 +203,10 @@ void Checkers::check_answer(Instant now, const Message& message, core::Answer an
   // unless the clock went back, since then its start lies before its predecessor's.
   const bool is_plain_to_see = process.sequence_accepted > 0 || (!process.instance_id.empty() && !agent.went_back);
   const bool is_over = process.is_fenced || process.is_end_heard || process.is_goodbye_heard;
-  if (is_current && is_plain_to_see && !is_old && !is_over && answer != core::Answer::accepted) {
+  // A plain life that leaps ahead, after blindness, while its clock went back looks like one played again.
+  const bool is_leap =
+      process.instance_id.empty() && agent.went_back && message.sequence > process.sequence_accepted + 8;
+  if (is_current && is_plain_to_see && !is_old && !is_over && !is_leap && answer != core::Answer::accepted) {
     accuse(now, "a living instance's beat counts", who());
   }
 }

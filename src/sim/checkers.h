@@ -112,10 +112,11 @@ class Checkers {
     Duration interval_early{};
     Duration interval_late{};
     Instant registered{};
-    bool is_reported = false;      // An exit or a failure was reported since it was last heard.
-    bool is_stopped = false;       // A goodbye was heard since then.
-    bool must_be_healthy = false;  // Within a step: a living beat was accepted.
-    bool is_manual = false;        // Its next incident or attempt is an operator's wish.
+    bool is_reported = false;        // An exit or a failure was reported since it was last heard.
+    bool is_self_restarted = false;  // Its runner reported a restart of its own since then.
+    bool is_stopped = false;         // A goodbye was heard since then.
+    bool must_be_healthy = false;    // Within a step: a living beat was accepted.
+    bool is_manual = false;          // Its next incident or attempt is an operator's wish.
     Instant confused_until{};
     core::IncidentId open = 0;
     Instant heard_at_last_incident{};

@@ -119,7 +119,9 @@ void Checkers::on_incident(Instant now, const core::Incident& incident, core::Pe
       if (attempt.result == core::AttemptResult::verified && acting_.contains(key)) acting_.erase(key);
       continue;
     }
-    if (token != 0) waiting_[token].push_back(key);
+    // Without a token it is a restart that the runner was granted before.
+    if (token == 0) continue;
+    waiting_[token].push_back(key);
     if (asked_.insert(key).second && attempt.n == 1 && is_step_of_recovery(attempt.kind)) check_guard(now, incident);
   }
   if (incident.phase == core::Phase::closed) {
@@ -190,7 +192,8 @@ void Checkers::on_guard(Instant now, const core::Incident& incident) {
   guard_incident_.reset();
   const bool has_nobody_returned = std::ranges::all_of(down_at_guard_, is_down);
   if (has_nobody_returned && down_at_guard_.size() >= rules_.guard.at_least &&
-      now - guard_since_ + kTolerance < rules_.guard.holds_at_most && incident.outcome != "closed by hand") {
+      now - guard_since_ + kTolerance < rules_.guard.holds_at_most && incident.outcome != "closed by hand" &&
+      incident.outcome != "the monitor was restarted") {
     accuse(now, "the guard holds until beats return or its time is up",
            fmt::format("it ended ({}) after {} while all {} were still down", incident.outcome,
                        human_duration(now - guard_since_), down_at_guard_.size()));
@@ -236,11 +239,14 @@ void Checkers::check_life(Instant now, std::uint32_t index, const core::PerformA
     accuse(now, "who said goodbye is not recovered", fmt::format("{} by {}", agent.id, action.reason));
   }
   if (!fleet_.is_running(agent)) return;
-  if (action.is_proven_stopped) {
+  // A runner's own successor that nobody has heard is not known to live.
+  if (action.is_proven_stopped && action.step.kind == core::StepKind::replace && !watch.is_self_restarted) {
     accuse(now, "what is called proven stopped has stopped",
            fmt::format("{} life {}", agent.id, fleet_.current(agent).life));
   }
-  const bool is_audible = watch.has_beaten && watch.heard_process == agent.current && !watch.is_reported;
+  // What a crash of the monitor made it forget can't be held against it beyond the deadline's own check.
+  const bool is_audible = watch.has_beaten && watch.heard_early == watch.heard_late &&
+                          watch.heard_process == agent.current && !watch.is_reported;
   const Duration silence = now - watch.heard_late;
   if (is_audible && silence + kTolerance < needed_silence(watch, agent, watch.interval_early)) {
     accuse(now, "no living agent is recovered",

@@ -70,7 +70,7 @@ Fleet::Fleet(std::uint32_t count, Prng& prng) {
   }
 }
 
-std::uint32_t Fleet::make_process(std::uint32_t index, std::int64_t wall_ms, std::string instance_id, Prng& prng) {
+std::uint32_t Fleet::make_process(std::uint32_t index, std::int64_t wall_ms, std::string instance_id) {
   PretendAgent& agent = agents[index];
   Process process;
   process.agent = index;
@@ -91,8 +91,8 @@ std::uint32_t Fleet::make_process(std::uint32_t index, std::int64_t wall_ms, std
   return static_cast<std::uint32_t>(processes.size() - 1);
 }
 
-std::uint32_t Fleet::start(std::uint32_t index, std::int64_t wall_ms, std::string instance_id, Prng& prng) {
-  const std::uint32_t process = make_process(index, wall_ms, std::move(instance_id), prng);
+std::uint32_t Fleet::start(std::uint32_t index, std::int64_t wall_ms, std::string instance_id) {
+  const std::uint32_t process = make_process(index, wall_ms, std::move(instance_id));
   PretendAgent& agent = agents[index];
   if (agent.has_current && current(agent).condition != Condition::gone) agent.others.push_back(agent.current);
   agent.current = process;
@@ -100,8 +100,8 @@ std::uint32_t Fleet::start(std::uint32_t index, std::int64_t wall_ms, std::strin
   return process;
 }
 
-std::uint32_t Fleet::start_twin(std::uint32_t index, std::int64_t wall_ms, Prng& prng) {
-  const std::uint32_t process = make_process(index, wall_ms, "", prng);
+std::uint32_t Fleet::start_twin(std::uint32_t index, std::int64_t wall_ms) {
+  const std::uint32_t process = make_process(index, wall_ms, "");
   processes[process].is_twin = true;
   agents[index].others.push_back(process);
   return process;

@@ -65,7 +65,10 @@ struct PretendAgent {
   bool has_current = false;
   std::vector<std::uint32_t> others;  // Processes of this agent that are not gone, besides.
   std::deque<std::uint32_t> history;  // Its last lives, newest last, at most kHistoryMax.
-  bool is_wanted = true;              // False between a clean stop and its next start.
+  // Its hash in Redis, which keeps what was written last: whose registration, and the last goodbye.
+  std::uint32_t hash_process = 0;
+  std::int64_t hash_stopped_at_ms = 0;
+  bool is_wanted = true;  // False between a clean stop and its next start.
   bool is_booting = false;
   Instant dead_since{};          // While no process runs and it is wanted.
   std::uint32_t grant_left = 0;  // Of a runner.
@@ -83,9 +86,9 @@ class Fleet {
   std::deque<Process> processes;  // Never removed: messages and timers name them by place.
 
   // Brings up a new life of the agent and makes it the current one; `instance_id` empty: it chooses its own.
-  std::uint32_t start(std::uint32_t agent, std::int64_t wall_ms, std::string instance_id, Prng& prng);
+  std::uint32_t start(std::uint32_t agent, std::int64_t wall_ms, std::string instance_id);
   // A second process under the same id, beside the current one.
-  std::uint32_t start_twin(std::uint32_t agent, std::int64_t wall_ms, Prng& prng);
+  std::uint32_t start_twin(std::uint32_t agent, std::int64_t wall_ms);
   void end(std::uint32_t process);
 
   Process& current(const PretendAgent& agent) { return processes[agent.current]; }
@@ -100,7 +103,7 @@ class Fleet {
   static core::Rules rules();
 
  private:
-  std::uint32_t make_process(std::uint32_t agent, std::int64_t wall_ms, std::string instance_id, Prng& prng);
+  std::uint32_t make_process(std::uint32_t agent, std::int64_t wall_ms, std::string instance_id);
   std::int64_t next_pid_ = 100;
 };
 

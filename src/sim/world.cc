@@ -173,6 +173,12 @@ void World::step() {
 
 void World::take_answer(const Message& message, core::Answer answer) {
   checkers_.on_answer(now_, message, answer);
+  if (options_.is_verbose && answer != core::Answer::accepted) {
+    const Process& sender = fleet_.processes[message.process];
+    fmt::print(stderr, "{:>11.3f} s  {} life {} seq {} answered {}\n",
+               static_cast<double>(to_ms(now_ - kStart)) / 1000.0, fleet_.agents[sender.agent].id, sender.life,
+               message.sequence, name(answer));
+  }
   if (answer != core::Answer::accepted || message.is_replay) return;
   Process& process = fleet_.processes[message.process];
   process.sequence_accepted = std::max(process.sequence_accepted, message.sequence);
@@ -189,12 +195,14 @@ core::RecordWritten World::make_record(const Message& message) const {
                              .host = process.host,
                              .pid = process.pid,
                              .connection = process.connection};
-  if (message.said == Said::registration) {
+  if (agent.source == core::Source::redis) {
+    // Redis is scanned: the whole hash is read, as it is then.
+    record.registered_at_ms = process.registered_at_ms;
+    if (agent.hash_stopped_at_ms != 0) record.stopped_at_ms = agent.hash_stopped_at_ms;
+  } else if (message.said == Said::registration) {
     record.registered_at_ms = process.registered_at_ms;
   } else {
     record.stopped_at_ms = message.timestamp_ms;
-    // Redis is scanned: there the whole hash is read. On the endpoint only what was written is heard.
-    if (agent.source == core::Source::redis) record.registered_at_ms = process.registered_at_ms;
   }
   return record;
 }
@@ -232,8 +240,15 @@ core::Event World::make_event(const Message& message) const {
 }
 
 void World::arrive(std::uint32_t index) {
-  const Message& message = messages_[index];
+  Message& message = messages_[index];
   const PretendAgent& agent = fleet_.agents[fleet_.processes[message.process].agent];
+  const bool is_hash = message.said == Said::registration || message.said == Said::goodbye_hash;
+  if (is_hash && agent.source == core::Source::redis) {
+    // What the scan finds is what was written last.
+    message.process = agent.hash_process;
+    const std::int64_t registered_at_ms = fleet_.processes[message.process].registered_at_ms;
+    message.said = agent.hash_stopped_at_ms >= registered_at_ms ? Said::goodbye_hash : Said::registration;
+  }
   const bool is_lost = !is_up_ || (agent.source == core::Source::redis && now_ < redis_down_until_);
   if (!is_lost) {
     if (agent.source == core::Source::redis) redis_seen_ = now_;
@@ -248,6 +263,7 @@ void World::arrive(std::uint32_t index) {
 void World::crash_monitor(Duration down) {
   if (!is_up_) return;
   is_up_ = false;
+  last_alive_ = now_ < journal_bad_until_ ? journal_bad_since_ : last_step_;
   engine_.reset();
   for (const Item& item : inbox_) {
     if (item.message != kNoMessage) free_messages_.push_back(item.message);
@@ -266,18 +282,14 @@ void World::bring_monitor_back() {
   is_redis_blind_ = false;
   paused_until_ = now_;
   engine_ = std::make_unique<core::Engine>(rules_, options_.seed + epoch_);
-  // The alive mark is written each second.
-  const core::Snapshot snapshot = journal_.snapshot(std::max(kStart, last_step_ - last_step_.time_since_epoch() % 1s));
+  // The alive mark is written each second, where anything can be written.
+  const core::Snapshot snapshot =
+      journal_.snapshot(std::max(kStart, last_alive_ - last_alive_.time_since_epoch() % 1s));
   journal_.begin(now_);
   if (epoch_++ > 0) {
     checkers_.on_restart(snapshot.known_until, now_, journal_, lost);
     for (const core::AgentRecord& record : snapshot.agents) {
-      for (PretendAgent& agent : fleet_.agents) {
-        if (agent.id != record.id || !agent.has_current) continue;
-        Process& process = fleet_.current(agent);
-        if (record.sequence) process.sequence_accepted = std::min(process.sequence_accepted, *record.sequence);
-        break;
-      }
+      forget_beats(record);
     }
   }
   was_due_ = kNever;
@@ -289,6 +301,20 @@ void World::bring_monitor_back() {
     post(core::SourceBlind{core::Source::redis, now_, "no connection"});
   }
   step();
+}
+
+// What was heard after the last checkpoint is not in the journal: played again, it is news to the monitor.
+void World::forget_beats(const core::AgentRecord& record) {
+  for (const PretendAgent& agent : fleet_.agents) {
+    if (agent.id != record.id) continue;
+    for (const std::uint32_t life : agent.history) {
+      Process& process = fleet_.processes[life];
+      const bool is_it = process.instance_id.empty() ? process.pid == record.pid || record.pid == 0
+                                                     : process.instance_id == record.instance_id;
+      if (is_it && record.sequence) process.sequence_accepted = std::min(process.sequence_accepted, *record.sequence);
+    }
+    return;
+  }
 }
 
 void World::write_journal() {

@@ -87,6 +87,7 @@ class World {
   void post(core::Event event);
   void crash_monitor(Duration down);
   void bring_monitor_back();
+  void forget_beats(const core::AgentRecord& record);
   void write_journal();
   void check_overdue(std::uint32_t agent);
   std::int64_t wall_ms() const;
@@ -172,7 +173,9 @@ class World {
   Instant scripts_lie_until_{};
   Instant scripts_hang_until_{};
   Instant channels_fail_until_{};
+  Instant journal_bad_since_{};
   Instant journal_bad_until_{};
+  Instant last_alive_{};
 
   std::deque<std::string> last_faults_;
   std::deque<std::string> last_effects_;

@@ -24,7 +24,9 @@ bool World::is_cut_off(const PretendAgent& agent, const Process& process) const 
 
 void World::send(const Message& message, bool is_reliable) {
   const Process& process = fleet_.processes[message.process];
-  const PretendAgent& agent = fleet_.agents[process.agent];
+  PretendAgent& agent = fleet_.agents[process.agent];
+  if (message.said == Said::registration) agent.hash_process = message.process;
+  if (message.said == Said::goodbye_hash) agent.hash_stopped_at_ms = message.timestamp_ms;
   Channel::Copies copies{1, {channel_.send_reliably(prng_), 0ns}};
   if (!is_reliable) {
     copies = channel_.send(prng_);
@@ -32,6 +34,9 @@ void World::send(const Message& message, bool is_reliable) {
   } else if (agent.source == core::Source::redis) {
     // Hashes are not published: they are found by the next scan.
     copies.delays[0] += Duration(prng_.between(0, Duration(30s).count()));
+  } else if (message.said == Said::registration) {
+    // The same connection bears the beats after it.
+    copies.delays[0] = 0ns;
   }
   for (std::uint32_t i = 0; i < copies.count; ++i) {
     std::uint32_t index = static_cast<std::uint32_t>(messages_.size());
@@ -76,7 +81,7 @@ void World::boot(std::uint32_t index, const Boot& boot) {
 void World::come_up(std::uint32_t index, std::string instance_id) {
   PretendAgent& agent = fleet_.agents[index];
   agent.is_wanted = true;
-  announce_life(fleet_.start(index, wall_ms(), std::move(instance_id), prng_));
+  announce_life(fleet_.start(index, wall_ms(), std::move(instance_id)));
 }
 
 void World::announce_life(std::uint32_t index) {

@@ -4,6 +4,11 @@
 #include "sim/world.h"
 
 namespace defib::sim {
+namespace {
+
+constexpr Duration kHeardWithin = 10min;
+
+}  // namespace
 
 void World::perform(core::Effects& effects) {
   for (core::Effect& effect : effects.list) {
@@ -93,14 +98,16 @@ void World::take_effect(const Action& action) {
 void World::end_action(const Action& action) {
   // A monitor that has died does not hear how it ended.
   if (action.epoch != epoch_ || !is_up_) return;
-  if (action.kind == core::StepKind::replace && action.end != core::ActionEnd::done) {
+  if (action.kind == core::StepKind::replace && action.end == core::ActionEnd::refused) {
     set_fenced(action.agent, action.old_instance_id, false);
+    // Until the monitor has read the refusal its answers are still those of before.
+    checkers_.on_confusion(action.agent, now_ + kHeardWithin);
   }
   post(core::ActionFinished{
       .incident = action.incident, .attempt = action.attempt, .end = action.end, .detail = "so it went"});
 }
 
-// From the start of a replacement on, unless that is known to have failed.
+// From the start of a replacement on, unless that was refused: a script that failed may have started one.
 void World::set_fenced(std::uint32_t agent, std::string_view instance_id, bool is_fenced) {
   for (const std::uint32_t life : fleet_.agents[agent].history) {
     Process& process = fleet_.processes[life];

@@ -62,7 +62,7 @@ void World::strike_agent(const Fault& fault) {
       return replay(fault.target, fault.amount);
     case FaultKind::twin: {
       if (agent.kind == Kind::runner || agent.kind == Kind::ping || fleet_.has_others(agent)) return;
-      const std::uint32_t twin = fleet_.start_twin(fault.target, wall_ms(), prng_);
+      const std::uint32_t twin = fleet_.start_twin(fault.target, wall_ms());
       announce_life(twin);
       queue_.add(now_ + fault.length, Due::vanish, twin);
       return checkers_.on_confusion(fault.target, now_ + fault.length + kConfusionAfter);
@@ -119,6 +119,7 @@ void World::strike_monitor(const Fault& fault) {
       return crash_monitor(fault.length);
     case FaultKind::journal_unwritable:
       if (now_ < journal_bad_until_) return;
+      journal_bad_since_ = now_;
       journal_bad_until_ = now_ + fault.length;
       post(core::JournalState{false, "the disk is full"});
       queue_.add(journal_bad_until_, Due::journal_back);
