@@ -497,7 +497,7 @@ void Recovery::finish_ladder(Turn& turn, OpenIncident& open, const std::string& 
   const bool has_channel = !registry_.rules().channels.empty();
   move(turn, open, Phase::told,
        fmt::format("{}; {}", why,
-                   has_channel ? "a person was told" : "no alert channel is configured, so nobody could be told"));
+                   has_channel ? "a person is being told" : "no alert channel is configured, so nobody could be told"));
   turn.announce(EventKind::incident, open.incident.agent_id, open.incident.id, "told", open.incident.phase_reason);
 }
 
