@@ -41,7 +41,8 @@ class Journal {
 
   // Everything there is, instants already mapped into this boot's scale (rule of judgement 6): within
   // one boot as they are, else by wall time and never negative.
-  // Once, before anything is written: it may take its time, nothing else here does.
+  // Once, before anything is written: it may take its time, nothing else here does. After an error the file
+  // can't be trusted: nothing may be written, and it is left as it is.
   Result<core::Snapshot> restore(Instant now, WallTime wall);
 
   // Queues a record. Never blocks. What one turn writes shares a transaction.
