@@ -1,7 +1,6 @@
 #include "act/runner_control.h"
 
 #include <fmt/format.h>
-
 #include <utility>
 
 namespace defib::act {
@@ -25,9 +24,10 @@ void RunnerActor::perform(const core::PerformAction& action, std::function<void(
                               .reason = action.reason,
                               .expires_in = kExpiresIn});
   ActionResult result =
-      heard > 0 ? ActionResult{core::ActionEnd::done, fmt::format("asked the runner of {} to restart it", action.agent_id)}
-                : ActionResult{core::ActionEnd::failed,
-                               fmt::format("no runner listens for {}: is its `defib run` alive?", action.agent_id)};
+      heard > 0
+          ? ActionResult{core::ActionEnd::done, fmt::format("asked the runner of {} to restart it", action.agent_id)}
+          : ActionResult{core::ActionEnd::failed,
+                         fmt::format("no runner listens for {}: is its `defib run` alive?", action.agent_id)};
   loop_.post([done = std::move(done), result = std::move(result)]() mutable { done(std::move(result)); });
 }
 

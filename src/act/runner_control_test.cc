@@ -1,7 +1,6 @@
 #include "act/runner_control.h"
 
 #include <gtest/gtest.h>
-
 #include <optional>
 #include <vector>
 
