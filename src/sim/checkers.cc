@@ -88,6 +88,7 @@ void Checkers::on_restart(Instant known_until, Instant now, const Journal& journ
     }
     const core::AgentRecord& record = *at->second;
     watch.believed = record.state;
+    watch.is_from_journal = true;
     if (record.has_beaten) watch.heard_early = std::min(watch.heard_early, record.last_heard);
     const Duration interval = from_ms(record.interval_ms);
     watch.interval_early = std::min(watch.interval_early, interval);
@@ -159,7 +160,8 @@ void Checkers::hear(Instant now, Watch& watch, const Message& message) {
       break;
     case Said::goodbye_beat:
     case Said::goodbye_hash:
-      if (is_current) watch.is_stopped = true;
+      // By the rule a stop that its clock puts before its start belongs to an earlier life.
+      if (is_current && message.timestamp_ms >= process.registered_at_ms) watch.is_stopped = true;
       watch.must_be_healthy = false;
       break;
     case Said::exit:
@@ -171,6 +173,7 @@ void Checkers::hear(Instant now, Watch& watch, const Message& message) {
     case Said::beat:
       if (process.is_goodbye_heard) break;
       watch.has_beaten = true;
+      watch.is_from_journal = false;
       watch.heard_early = watch.heard_late = now;
       watch.heard_process = message.process;
       watch.interval_early = watch.interval_late = message.interval;
@@ -195,7 +198,9 @@ void Checkers::check_answer(Instant now, const Message& message, core::Answer an
     accuse(now, "a fenced instance never makes an agent healthy", who());
   }
   if (fleet_.has_others(agent)) return;
-  if ((message.is_replay || is_old) && answer == core::Answer::accepted) {
+  // Checkpoints hold no timestamps: until it is heard again, a plain life's old beat may look like a restart.
+  const bool is_vague = watches_[process.agent].is_from_journal && process.instance_id.empty();
+  if ((message.is_replay || is_old) && answer == core::Answer::accepted && !is_vague) {
     accuse(now, "old beats played again revive nobody", who());
   }
   const bool is_current = agent.has_current && agent.current == message.process && process.condition != Condition::gone;

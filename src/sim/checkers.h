@@ -113,6 +113,7 @@ class Checkers {
     Duration interval_late{};
     Instant registered{};
     bool is_reported = false;        // An exit or a failure was reported since it was last heard.
+    bool is_from_journal = false;    // Not heard since the monitor came back.
     bool is_self_restarted = false;  // Its runner reported a restart of its own since then.
     bool is_stopped = false;         // A goodbye was heard since then.
     bool must_be_healthy = false;    // Within a step: a living beat was accepted.
