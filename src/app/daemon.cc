@@ -72,6 +72,7 @@ int Daemon::run() {
   restore();
   if (!listen()) return 1;
   make_actors();
+  perform(effects_);  // What restore() left: alerts that were not delivered before the restart, and that we are back.
   await_signals();
   spdlog::info("watching: http://{}:{}/ shows it, agents beat to {}", reachable_host(config_.http), http_port_,
                fmt::format("redis://{}:{}", reachable_host(config_.agents), agents_port_));
@@ -126,10 +127,12 @@ void Daemon::restore() {
   inbox_.push(core::Restored{&snapshot});
   engine_->step(now_, inbox_.events(), effects_);
   inbox_.deliver(effects_.answers);
-  for (core::Effect& effect : effects_.list) {
-    // Nobody listens yet: what must be told waits in the outbox, what must be done in a later turn.
-    if (auto* persist = std::get_if<core::Persist>(&effect)) perform(*persist);
-  }
+  // The world waits for the actors and the notifiers' way out; the engine counts what it asked for as under way.
+  std::erase_if(effects_.list, [this](core::Effect& effect) {
+    auto* persist = std::get_if<core::Persist>(&effect);
+    if (persist != nullptr) perform(*persist);
+    return persist != nullptr;
+  });
 }
 
 bool Daemon::listen() {
