@@ -69,8 +69,7 @@ int Daemon::run() {
       inbox_, codec_, [](std::string_view id, std::string_view text) { spdlog::info("{} says: {}", id, text); });
   http_server_ = std::make_unique<net::HttpServer>(loop_, [this](const auto& exchange) { on_http(exchange); });
   make_notifiers();
-  restore();
-  if (!listen()) return 1;
+  if (!restore() || !listen()) return 1;
   make_actors();
   perform(effects_);  // What restore() left: alerts that were not delivered before the restart, and that we are back.
   await_signals();
@@ -110,7 +109,7 @@ bool Daemon::open_journal() {
   return true;
 }
 
-void Daemon::restore() {
+bool Daemon::restore() {
   now_ = {net::read_steady(), net::read_wall()};
   // Jitter of the back-off only: its seed needs no secrecy, it must differ between monitors.
   const auto seed =
@@ -118,11 +117,11 @@ void Daemon::restore() {
   engine_ = std::make_unique<core::Engine>(config_.rules, seed);
   Result<core::Snapshot> restored = journal_->restore(now_.steady, now_.wall);
   core::Snapshot snapshot;
-  if (restored.ok()) {
-    snapshot = std::move(restored).value();
-  } else {
-    spdlog::error("the journal can't be read, going on without what it held: {}", restored.error());
+  if (!restored.ok()) {
+    spdlog::error("{}", restored.error());
+    return false;
   }
+  snapshot = std::move(restored).value();
   last_event_ = snapshot.last_event;
   inbox_.push(core::Restored{&snapshot});
   engine_->step(now_, inbox_.events(), effects_);
@@ -133,6 +132,7 @@ void Daemon::restore() {
     if (persist != nullptr) perform(*persist);
     return persist != nullptr;
   });
+  return true;
 }
 
 bool Daemon::listen() {

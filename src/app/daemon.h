@@ -41,7 +41,8 @@ class Daemon {
  private:
   bool open_journal();
   bool listen();
-  void restore();
+  // False where the journal can't be read: going on without it would forget and repeat.
+  bool restore();
   void make_actors();
   void make_notifiers();
   void make_api(std::uint16_t http_port);

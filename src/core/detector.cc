@@ -39,7 +39,8 @@ Answer Detector::on_beat(Turn& turn, Source source, const Beat& beat) {
       return Answer::table_full;
     }
   }
-  const Sender sender = classify(*agent, beat, turn.now.steady, recent_for(*agent));
+  const bool is_same_host = !beat.host.empty() && registry_.host(*agent) == beat.host;
+  const Sender sender = classify(*agent, beat, turn.now.steady, recent_for(*agent), is_same_host);
   agent->has_candidate = sender == Sender::candidate;
   switch (sender) {
     case Sender::candidate:
@@ -54,7 +55,6 @@ Answer Detector::on_beat(Turn& turn, Source source, const Beat& beat) {
     case Sender::rival:
       return on_rival(turn, *agent, source, beat);
     case Sender::successor:
-      if (!beat.refusal.empty()) break;
       begin_life(turn, *agent, beat);
       [[fallthrough]];
     case Sender::current:
@@ -82,6 +82,7 @@ void Detector::hear(Turn& turn, Agent& agent, Source source, const Beat& beat) {
 
   const Duration silence_before = agent.has_beaten ? turn.now.steady - agent.last_heard : Duration{0};
   const bool is_first = !agent.has_beaten;
+  if (!beat.exit) agent.is_ended = false;
   agent.last_heard = turn.now.steady;
   agent.last_heard_wall = turn.now.wall;
   agent.has_beaten = true;
@@ -152,10 +153,17 @@ void Detector::take_details(Agent& agent, const Beat& beat) {
     facts.progress_seq = beat.progress->seq;
     facts.progress_action = beat.progress->action;
   }
-  if (!beat.capsule.empty() && facts.capsule != beat.capsule) {
-    facts.capsule = beat.capsule;
-    agent.is_record_dirty = true;
-  }
+  if (!beat.capsule.empty() && facts.capsule != beat.capsule) keep_capsule(agent, beat.capsule);
+}
+
+// Past the fleet's bound a new capsule is not kept; the old one would hand over what is no longer true.
+void Detector::keep_capsule(Agent& agent, std::string_view capsule) {
+  std::string& kept = agent.facts().capsule;
+  capsule_bytes_ -= kept.size();
+  const bool has_room = capsule_bytes_ + capsule.size() <= registry_.rules().bounds.capsule_bytes;
+  kept = has_room ? capsule : std::string_view{};
+  capsule_bytes_ += kept.size();
+  agent.is_record_dirty = true;
 }
 
 // ---- Instances -------------------------------------------------------------------------------------
@@ -163,8 +171,12 @@ void Detector::take_details(Agent& agent, const Beat& beat) {
 void Detector::retire_current(Agent& agent, bool is_fenced) {
   if (agent.instance_id.empty() && !agent.has_sequence) return;
   std::vector<PastLife>& past = agent.facts().past;
-  if (past.size() >= kPastLivesMax) past.erase(past.begin());
-  past.push_back({{agent.instance_id, agent.sequence, is_fenced}, agent.last_heard, agent.connection});
+  if (past.size() >= kPastLivesMax) {
+    past.erase(std::min_element(past.begin(), past.end(),
+                                [](const PastLife& a, const PastLife& b) { return a.last_heard < b.last_heard; }));
+  }
+  past.push_back(
+      {{agent.instance_id, agent.sequence, is_fenced}, agent.last_heard, agent.connection, agent.timestamp_ms});
 }
 
 void Detector::begin_life(Turn& turn, Agent& agent, const Beat& beat) {
@@ -183,14 +195,20 @@ void Detector::begin_life(Turn& turn, Agent& agent, const Beat& beat) {
   agent.is_registration_new = false;
   agent.has_candidate = false;
   ++agent.epoch;
-  if (agent.state == State::stopped) agent.has_beaten = false;
+  if (agent.rare) agent.rare->output_tail.clear();
+  if (agent.state == State::stopped) {
+    agent.has_beaten = false;
+    agent.registered = turn.now.steady;
+    apply(turn, agent, Stimulus::registered, fmt::format("{} starts anew after its goodbye", agent.id));
+  }
   turn.touched.push_back(agent.key);
   if (!had_life) {
     if (beat.is_runner) tell(turn, agent, Happening::Kind::new_life, {});
     return;
   }
-  std::string text =
-      fmt::format("{} was restarted: {} follows {}", agent.id, instance_words(agent.instance_id), before);
+  std::string text = agent.instance_id.empty() ? fmt::format("{} was restarted", agent.id)
+                                               : fmt::format("{} was restarted: {} follows {}", agent.id,
+                                                             instance_words(agent.instance_id), before);
   turn.announce(EventKind::agent, agent.id, agent.incident, "restarted", text);
   tell(turn, agent, Happening::Kind::new_life, std::move(text));
 }
@@ -199,28 +217,36 @@ Answer Detector::on_rival(Turn& turn, Agent& agent, Source source, const Beat& b
   PastLife* life = past_life_of(agent, beat);
   DEFIB_CHECK(life != nullptr);
   std::vector<PastLife>& past = agent.facts().past;
+  if (!beat.refusal.empty()) {
+    ++turn.counters.beats_refused;
+    return Answer::refused;
+  }
+  if (beat.sequence) life->instance.sequence = *beat.sequence;
+  ++turn.counters.beats_accepted;
   if (beat.status == Status::stopped || beat.exit) {
     turn.announce(EventKind::agent, agent.id, agent.incident, "old_instance_ended",
                   fmt::format("{} of {} has ended; {} goes on", instance_words(beat.instance_id), agent.id,
                               instance_words(agent.instance_id)));
     agent.facts().conflict_until = Instant{};
-    past.erase(past.begin() + (life - past.data()));
     return Answer::accepted;
   }
-  if (beat.sequence) life->instance.sequence = *beat.sequence;
   life->last_heard = turn.now.steady;
   if (beat.connection != 0) life->connection = beat.connection;
-  ++turn.counters.beats_accepted;
   if (beat.activity && beat.activity->kind == ActivityKind::draining) return Answer::accepted;
 
-  if (agent.state == State::missing || agent.state == State::failed || agent.is_ended) {
+  const bool is_current_gone = agent.is_ended || agent.expects_successor || agent.state == State::missing ||
+                               agent.state == State::failed || agent.state == State::stopped;
+  if (is_current_gone) {
     // The newer instance has gone and the older one lives: it is the agent again. The epoch stays, since
     // this is no restart.
     const PastLife old = *life;
     past.erase(past.begin() + (life - past.data()));
-    retire_current(agent, false);
+    if (!agent.expects_successor) retire_current(agent, false);
+    agent.expects_successor = false;
     agent.instance_id = old.instance.instance_id;
     agent.is_ended = false;
+    // What it said goodbye to was the newer one: this beat is not in flight behind it.
+    agent.goodbye_at = Instant(Duration::min() / 2);
     agent.timestamp_ms = 0;
     turn.touched.push_back(agent.key);
     hear(turn, agent, source, beat);
@@ -228,7 +254,9 @@ Answer Detector::on_rival(Turn& turn, Agent& agent, Source source, const Beat& b
   }
   const bool is_new_conflict = agent.facts().conflict_until <= turn.now.steady;
   agent.facts().conflict_until = turn.now.steady + recent_for(agent);
-  if (is_new_conflict) {
+  if (is_new_conflict &&
+      (agent.facts().conflict_told == Instant{} || turn.now.steady - agent.facts().conflict_told > recent_for(agent))) {
+    agent.facts().conflict_told = turn.now.steady;
     std::string text =
         fmt::format("two instances beat as {} at once: {} and {}; stop one of them or give it another id", agent.id,
                     instance_words(agent.instance_id), instance_words(beat.instance_id));
@@ -305,6 +333,11 @@ void Detector::on_record(Turn& turn, const RecordWritten& record) {
     if (!is_known && !is_adopted) begin_registered_life(turn, *agent, record);
   }
   if (!is_goodbye || *record.stopped_at_ms == agent->stopped_at_ms) return;
+  // The goodbye of an older instance, known by its connection, is not the agent's.
+  const bool is_of_the_past = record.connection != 0 && record.connection != agent->connection && agent->rare &&
+                              std::any_of(agent->rare->past.begin(), agent->rare->past.end(),
+                                          [&](const PastLife& life) { return life.connection == record.connection; });
+  if (is_of_the_past) return;
   if (agent->registered_at_ms != 0 && *record.stopped_at_ms < agent->registered_at_ms) return;
   agent->stopped_at_ms = *record.stopped_at_ms;
   say_goodbye(turn, *agent, fmt::format("{} said goodbye in its hash", agent->id));
@@ -371,6 +404,9 @@ void Detector::on_failure_reported(Turn& turn, const FailureReported& report) {
     return;
   }
   agent->source = report.source;
+  if (agent->state == State::stopped) {
+    apply(turn, *agent, Stimulus::registered, fmt::format("{} is heard again after its goodbye", agent->id));
+  }
   agent->last_heard = turn.now.steady;
   agent->last_heard_wall = turn.now.wall;
   agent->has_beaten = true;
@@ -388,7 +424,8 @@ void Detector::on_deregistered(Turn& turn, std::string_view id) {
 
 Agent* Detector::find_or_add(Turn& turn, std::string_view id) {
   if (Agent* agent = registry_.find(id)) return agent;
-  if (registry_.is_full()) {
+  // More than one may have to leave: a reload can lower the bound.
+  while (registry_.is_full()) {
     // Whoever left in this very turn may still get an incident.
     if (gone_.empty() || gone_.begin()->first >= turn.now.steady) return nullptr;
     forget(turn, registry_.at(gone_.begin()->second), "the table is full, and it was gone longest");
@@ -407,9 +444,13 @@ void Detector::forget(Turn& turn, Agent& agent, std::string_view reason) {
   Happening happening{
       .kind = Happening::Kind::removed, .key = agent.key, .from = agent.state, .text = std::string(reason)};
   happening.incident = agent.incident;
-  // Its key may be another agent's before the turn is over.
-  std::erase_if(turn.happenings, [&](const Happening& earlier) { return earlier.key == agent.key; });
-  std::erase(turn.touched, agent.key);
+  // Its key may be another agent's before the turn is over. Who leaves by time alone has nothing else this turn, and
+  // a million may leave at once.
+  if (agent.state_since >= turn.now.steady || agent.last_heard >= turn.now.steady || agent.incident != 0) {
+    std::erase_if(turn.happenings, [&](const Happening& earlier) { return earlier.key == agent.key; });
+    std::erase(turn.touched, agent.key);
+  }
+  if (agent.rare) capsule_bytes_ -= agent.rare->capsule.size();
   turn.happenings.push_back(std::move(happening));
   unlist(agent);
   wheel_.disarm(agent.key);
@@ -431,7 +472,10 @@ void Detector::tell(Turn& turn, const Agent& agent, Happening::Kind kind, std::s
 void Detector::apply(Turn& turn, Agent& agent, Stimulus stimulus, const std::string& text) {
   const State from = agent.state;
   const State to = next_state(from, stimulus);
-  if (from == to) {
+  // A new failure of an agent whose incident a person has closed is news, though the state stays.
+  const bool fails_anew = from == State::failed && to == State::failed && agent.incident == 0 &&
+                          (stimulus == Stimulus::failure_reported || stimulus == Stimulus::exited_bad);
+  if (from == to && !fails_anew) {
     if (stimulus == Stimulus::beat && agent.incident != 0) tell(turn, agent, Happening::Kind::heard, text);
     rearm(agent.key, turn.now.steady);
     return;

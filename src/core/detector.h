@@ -77,6 +77,7 @@ class Detector {
   void begin_registered_life(Turn& turn, Agent& agent, const RecordWritten& record);
   void on_deadline(Turn& turn, AgentKey key);
   void forget(Turn& turn, Agent& agent, std::string_view reason);
+  void keep_capsule(Agent& agent, std::string_view capsule);
   void list_if_gone(Agent& agent);
   void unlist(Agent& agent);
 
@@ -87,7 +88,10 @@ class Detector {
   std::vector<AgentKey> parked_;
   std::vector<bool> dirty_chunks_;
   std::set<std::pair<Instant, AgentKey>> gone_;  // Who may leave, longest gone first.
+  // Of all heard since the last checkpoint but one, so that an agent that has gone does not count for ever.
   Duration smallest_interval_ = 30s;
+  Duration smallest_since_checkpoint_ = 30s;
+  std::size_t capsule_bytes_ = 0;  // Over the fleet; Bounds::capsule_bytes at most.
 };
 
 }  // namespace defib::core

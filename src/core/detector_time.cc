@@ -21,9 +21,8 @@ std::uint64_t Detector::missed_beats(const Agent& agent, Instant now) const {
 Detector::Deadline Detector::deadline(const Agent& agent) const {
   const Duration grace = jitter_grace(agent.interval);
   const auto silent_for = [&](Instant from, Duration silence, Stimulus stimulus) {
-    return Deadline{std::max(health_.when_silent_for(agent.source, from, silence),
-                             health_.reprieve(agent.source, from, agent.interval)),
-                    stimulus};
+    const Instant at = health_.when_silent_for(agent.source, from, silence);
+    return Deadline{std::max(at, health_.reprieve(agent.source, from, agent.interval, at)), stimulus};
   };
   switch (agent.state) {
     case State::starting:
@@ -138,6 +137,7 @@ void Detector::on_rules_changed() {
 }
 
 void Detector::checkpoint(Turn& turn) {
+  Duration smallest = 30s;
   for (std::uint32_t chunk = 0; chunk < dirty_chunks_.size(); ++chunk) {
     if (!dirty_chunks_[chunk]) continue;
     dirty_chunks_[chunk] = false;
@@ -148,9 +148,12 @@ void Detector::checkpoint(Turn& turn) {
       if (!agent.is_used || !agent.has_beaten) continue;
       out.entries[i] = {agent.last_heard, to_ms(agent.last_heard_wall), agent.sequence};
       if (agent.is_record_dirty) turn.touched.push_back(agent.key);
+      smallest = std::min(smallest, agent.interval);
     }
     turn.persist(std::move(out));
   }
+  smallest_interval_ = std::min(smallest, smallest_since_checkpoint_);
+  smallest_since_checkpoint_ = smallest;
 }
 
 void Detector::restore(const Now& now, const AgentRecord& record) {
@@ -169,6 +172,8 @@ void Detector::restore(const Now& now, const AgentRecord& record) {
   // What was in force may be milder than what the file says now; the next beat brings the stricter.
   if (record.has_own_interval) agent.interval = from_ms(record.interval_ms);
   agent.interval = std::max(agent.interval, from_ms(record.interval_ms));
+  agent.missed_beats_threshold =
+      std::max(agent.missed_beats_threshold, static_cast<std::uint16_t>(std::min(record.missed_beats, 1000U)));
   agent.is_runner = record.is_runner;
   agent.source = record.source;
   agent.registered = record.registered;
@@ -185,12 +190,9 @@ void Detector::restore(const Now& now, const AgentRecord& record) {
     const std::vector<Label> labels(record.labels.begin(), record.labels.end());
     registry_.set_labels(agent, labels);
   }
-  if (!record.capsule.empty()) agent.facts().capsule = record.capsule;
-  for (const PastInstance& past : record.past) agent.facts().past.push_back({past, record.last_heard, 0});
-  // A fenced instance that is also the last one known: its successor was awaited when the monitor ended.
-  if (!record.past.empty() && record.past.back().is_fenced && record.past.back().instance_id == record.instance_id) {
-    agent.expects_successor = true;
-  }
+  if (!record.capsule.empty()) keep_capsule(agent, record.capsule);
+  for (const PastInstance& past : record.past) agent.facts().past.push_back({past, record.last_heard, 0, 0});
+  agent.expects_successor = record.expects_successor;
   registry_.set_state(agent, record.state);
   agent.state_since = record.state_since;
   agent.state_since_wall =

@@ -52,7 +52,9 @@ struct AgentRecord {
   WallTime last_heard_wall{};
   WallTime first_heard_wall{};
   bool has_beaten = false;
-  bool is_ended = false;  // The current instance has exited.
+  bool is_ended = false;           // The current instance has exited.
+  bool expects_successor = false;  // The current instance was fenced: nobody is current.
+  std::uint32_t missed_beats = 3;  // The threshold in force.
   std::string current_task;
   std::optional<double> task_progress;
   std::string capsule;

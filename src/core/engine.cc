@@ -153,6 +153,7 @@ Answer Engine::Rooms::take(Turn& turn, const RulesChanged& e) {
   DEFIB_CHECK(e.rules != nullptr);
   rules = *e.rules;
   detector.on_rules_changed();
+  recovery.on_rules_changed(turn);
   turn.announce(EventKind::monitor, "", 0, "rules_changed", "the configuration was read anew");
   return Answer::accepted;
 }
@@ -171,8 +172,8 @@ Answer Engine::Rooms::take(Turn& turn, const Restored& e) {
                       std::to_string(snapshot.agents.size()) + " agents; nobody is judged by that time");
   }
   notices.last_id = snapshot.last_notice;
-  notices.restore(turn.now.steady, snapshot.notices);
   recovery.restore(turn, snapshot);
+  notices.restore(turn, snapshot.notices, book.all_open());
   return Answer::accepted;
 }
 

@@ -20,14 +20,26 @@ void Guard::on_change(const Happening& happening, Instant now) {
   is_changed_ = true;
 }
 
+void Guard::restore(const Agent& agent, Instant now) {
+  if (agent.state == State::missing) missing_.insert(agent.key);
+  if (agent.state == State::failed && agent.incident != 0) failed_.emplace_back(now, agent.key);
+  is_changed_ = true;
+}
+
 std::set<AgentKey> Guard::bad_now(Instant now) {
   const Duration window = registry_.rules().guard.within;
   while (!failed_.empty() && now - failed_.front().first > window) failed_.pop_front();
   std::set<AgentKey> bad = missing_;
   for (const auto& [at, key] : failed_) {
-    if (registry_.is_used(key) && registry_.at(key).state == State::failed) bad.insert(key);
+    if (is_down(key)) bad.insert(key);
   }
   return bad;
+}
+
+bool Guard::is_down(AgentKey key) const {
+  if (!registry_.is_used(key)) return false;
+  const State state = registry_.at(key).state;
+  return state == State::failed || state == State::missing;
 }
 
 bool Guard::is_too_many(std::uint32_t bad, std::uint32_t all) const {
@@ -35,8 +47,9 @@ bool Guard::is_too_many(std::uint32_t bad, std::uint32_t all) const {
   return bad >= rule.at_least && std::uint64_t{bad} * 100 > std::uint64_t{all} * rule.share_percent;
 }
 
-// The narrowest crowd that is too large: a host, type or label says more than the fleet.
-std::optional<Guard::Crowd> Guard::worst_crowd(const std::set<AgentKey>& bad) const {
+// All groups of which too many are bad. First what all of the bad share and few others do: a host, type or
+// label says more than the fleet.
+std::vector<Guard::Crowd> Guard::crowds_among(const std::set<AgentKey>& bad) const {
   std::map<std::pair<Scope, Symbol>, std::uint32_t> tally;
   for (const AgentKey key : bad) {
     const Agent& agent = registry_.at(key);
@@ -45,19 +58,17 @@ std::optional<Guard::Crowd> Guard::worst_crowd(const std::set<AgentKey>& bad) co
     if (!agent.rare) continue;
     for (const Symbol symbol : agent.rare->label_symbols) ++tally[{Scope::label, symbol}];
   }
-  std::optional<Crowd> worst;
+  std::vector<Crowd> crowds;
   for (const auto& [group, count] : tally) {
     const auto& [scope, symbol] = group;
     const Symbols& symbols = scope == Scope::host   ? registry_.hosts()
                              : scope == Scope::type ? registry_.types()
                                                     : registry_.labels();
     const Crowd crowd{scope, symbol, count, symbols.active(symbol)};
-    if (!is_too_many(crowd.bad, crowd.all)) continue;
-    // What all of the failed share comes first; among those, where most of the group has failed.
-    const auto rank = [&](const Crowd& c) { return std::pair(c.bad, -static_cast<std::int64_t>(c.all)); };
-    if (!worst || rank(crowd) > rank(*worst)) worst = crowd;
+    if (is_too_many(crowd.bad, crowd.all)) crowds.push_back(crowd);
   }
-  if (worst) return worst;
+  std::stable_sort(crowds.begin(), crowds.end(),
+                   [](const Crowd& a, const Crowd& b) { return a.bad != b.bad ? a.bad > b.bad : a.all < b.all; });
   const auto& counts = registry_.counts();
   std::uint64_t all = 0;
   for (std::size_t state = 0; state < kStateCount; ++state) {
@@ -65,33 +76,38 @@ std::optional<Guard::Crowd> Guard::worst_crowd(const std::set<AgentKey>& bad) co
   }
   const Crowd fleet{Scope::fleet, Symbols::kEmpty, static_cast<std::uint32_t>(bad.size()),
                     static_cast<std::uint32_t>(all)};
-  if (is_too_many(fleet.bad, fleet.all)) return fleet;
-  return std::nullopt;
+  if (!is_too_many(fleet.bad, fleet.all)) return crowds;
+  // Where no group holds nearly all of the bad, it is the fleet.
+  const bool is_named = !crowds.empty() && crowds.front().bad * 10 >= fleet.bad * 9 && crowds.front().all < fleet.all;
+  crowds.insert(is_named ? crowds.end() : crowds.begin(), fleet);
+  return crowds;
 }
 
 bool Guard::refresh(Instant now) {
-  if (hold_) hold_->looked = now;
   // A tally costs about a microsecond for each of the bad: never more than about half the time.
   const auto cost = std::chrono::microseconds(2 * (missing_.size() + failed_.size()));
-  if (!hold_ && tallied_ != Instant{} && (!is_changed_ || now - tallied_ < cost) && now - tallied_ < 1s) return false;
+  const Duration age = now - tallied_;
+  if (tallied_ != Instant{} && (age < cost || (!is_changed_ && age < 1s))) return false;
   is_changed_ = false;
   tallied_ = now;
-  const std::optional<Crowd> crowd = worst_crowd(bad_now(now));
-  if (!hold_) {
-    if (!crowd) return false;
-    hold_ = Hold{crowd->scope, crowd->symbol, now, now, false, describe(*crowd)};
-    return true;
+
+  std::set<AgentKey> bad = bad_now(now);
+  if (hold_) {
+    std::erase_if(hold_->down, [&](AgentKey key) { return !is_down(key); });
+    bad.insert(hold_->down.begin(), hold_->down.end());
   }
-  if (!crowd) {
+  std::vector<Crowd> crowds = crowds_among(bad);
+  if (crowds.empty()) {
     const bool was_holding = is_holding();
-    end_reason_ = "beats have returned";
+    if (was_holding) end_reason_ = "beats have returned";
     hold_.reset();
     return was_holding;
   }
-  if (hold_->is_released) return false;
-  hold_->scope = crowd->scope;
-  hold_->symbol = crowd->symbol;
-  hold_->reason = describe(*crowd);
+  const bool is_new = !hold_.has_value();
+  if (is_new) hold_ = Hold{.crowds = {}, .down = {}, .since = now};
+  hold_->crowds = std::move(crowds);
+  hold_->down = std::move(bad);
+  if (is_new || hold_->is_released) return is_new;
   if (now - hold_->since < registry_.rules().guard.holds_at_most) return false;
   hold_->is_released = true;
   end_reason_ = fmt::format("it has held for {}; recovery goes on at the fleet's limit",
@@ -106,22 +122,25 @@ void Guard::end_by_hand() {
 }
 
 std::optional<std::string> Guard::holds(const Agent& agent, Instant now) {
-  if (!hold_) refresh(now);
-  if (!is_holding() || !concerns(agent)) return std::nullopt;
-  return hold_->reason;
+  refresh(now);
+  if (!is_holding()) return std::nullopt;
+  for (const Crowd& crowd : hold_->crowds) {
+    if (concerns(crowd, agent)) return describe(crowd);
+  }
+  return std::nullopt;
 }
 
-bool Guard::concerns(const Agent& agent) const {
-  switch (hold_->scope) {
+bool Guard::concerns(const Crowd& crowd, const Agent& agent) {
+  switch (crowd.scope) {
     case Scope::fleet:
       return true;
     case Scope::host:
-      return agent.host == hold_->symbol;
+      return agent.host == crowd.symbol;
     case Scope::type:
-      return agent.type == hold_->symbol;
+      return agent.type == crowd.symbol;
     case Scope::label:
       return agent.rare && std::find(agent.rare->label_symbols.begin(), agent.rare->label_symbols.end(),
-                                     hold_->symbol) != agent.rare->label_symbols.end();
+                                     crowd.symbol) != agent.rare->label_symbols.end();
   }
   return true;
 }

@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "core/registry.h"
 #include "core/turn.h"
@@ -23,6 +24,9 @@ class Guard {
   // Every change of state and every removal.
   void on_change(const Happening& happening, Instant now);
 
+  // An agent that came back from the journal in this state.
+  void restore(const Agent& agent, Instant now);
+
   // Why recovery of this agent is held now; nullopt: it may go on.
   std::optional<std::string> holds(const Agent& agent, Instant now);
   // Begins or ends holds by the present tally; true where that changed anything.
@@ -31,23 +35,15 @@ class Guard {
 
   bool is_holding() const { return hold_.has_value() && !hold_->is_released; }
   // "12 of 20 agents failed or are missing within 30 s; all of them on host h1"; empty: holds nothing.
-  std::string reason() const { return is_holding() ? hold_->reason : std::string(); }
+  std::string reason() const { return is_holding() ? describe(hold_->crowds.front()) : std::string(); }
   std::string end_reason() const { return end_reason_; }
   // How the last hold ended: the crowd cleared by itself, not by time or by hand.
   bool has_ended_by_beats() const { return !hold_.has_value(); }
   // When refresh() should be called though nothing happens.
-  Instant next() const { return hold_ ? hold_->looked + 1s : kNever; }
+  Instant next() const { return hold_ ? tallied_ + 1s : kNever; }
 
  private:
   enum class Scope : std::uint8_t { fleet, host, type, label };
-  struct Hold {
-    Scope scope = Scope::fleet;
-    Symbol symbol = Symbols::kEmpty;
-    Instant since{};
-    Instant looked{};
-    bool is_released = false;  // By time or by hand: waits only for the crowd to clear.
-    std::string reason;
-  };
   struct Crowd {
     Scope scope = Scope::fleet;
     Symbol symbol = Symbols::kEmpty;
@@ -55,10 +51,18 @@ class Guard {
     std::uint32_t all = 0;
   };
 
+  struct Hold {
+    std::vector<Crowd> crowds;  // All that are too large; the first says most.
+    std::set<AgentKey> down;    // Who fell since it began and is still down: time alone makes nobody well.
+    Instant since{};
+    bool is_released = false;  // By time or by hand: waits only for the crowds to clear.
+  };
+
   std::set<AgentKey> bad_now(Instant now);
-  std::optional<Crowd> worst_crowd(const std::set<AgentKey>& bad) const;
+  bool is_down(AgentKey key) const;
+  std::vector<Crowd> crowds_among(const std::set<AgentKey>& bad) const;
   bool is_too_many(std::uint32_t bad, std::uint32_t all) const;
-  bool concerns(const Agent& agent) const;
+  static bool concerns(const Crowd& crowd, const Agent& agent);
   std::string describe(const Crowd& crowd) const;
   std::string scope_words(Scope scope, Symbol symbol) const;
 

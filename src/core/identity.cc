@@ -32,7 +32,7 @@ bool is_later_by_its_own_clock(const Agent& agent, const Beat& beat) {
   return beat.timestamp_ms && agent.timestamp_ms != 0 && *beat.timestamp_ms > agent.timestamp_ms;
 }
 
-Sender classify_named(const Agent& agent, const Beat& beat) {
+Sender classify_named(const Agent& agent, const Beat& beat, bool is_same_host) {
   if (!agent.expects_successor && agent.instance_id == beat.instance_id) {
     if (agent.is_ended) return Sender::ended;
     const bool is_old = beat.sequence && agent.has_sequence && *beat.sequence <= agent.sequence;
@@ -46,11 +46,25 @@ Sender classify_named(const Agent& agent, const Beat& beat) {
   // An instance that says it started before the current one, on the same host and so by the same clock,
   // has been superseded before we heard of it.
   const bool is_older = beat.started_at_ms && agent.started_at_ms != 0 && *beat.started_at_ms < agent.started_at_ms &&
-                        !beat.host.empty() && agent.host != Symbols::kEmpty && agent.pid != beat.pid;
+                        is_same_host && agent.pid != beat.pid;
   if (is_older && agent.timestamp_ms != 0 && beat.timestamp_ms && *beat.timestamp_ms <= agent.timestamp_ms) {
     return Sender::stale;
   }
   return Sender::successor;
+}
+
+// A plain client's beat with a higher number and an earlier time is its clock stepping back, or an old beat of
+// an earlier life played again. The next number is the former, but for a failed agent; a leap is the latter.
+bool is_replay_of_earlier_life(const Agent& agent, const Beat& beat) {
+  if (!beat.timestamp_ms || agent.timestamp_ms == 0 || *beat.timestamp_ms >= agent.timestamp_ms) return false;
+  if (beat.connection != 0 && beat.connection == agent.connection) return false;
+  const std::uint64_t leap = *beat.sequence - agent.sequence;
+  if (leap > kLostBeatsMax) return true;
+  if (!agent.rare || (leap == 1 && agent.state != State::failed)) return false;
+  return std::any_of(agent.rare->past.begin(), agent.rare->past.end(), [&](const PastLife& life) {
+    return life.instance.instance_id.empty() && *beat.sequence <= life.instance.sequence &&
+           *beat.timestamp_ms <= life.timestamp_ms;
+  });
 }
 
 Sender classify_restarted_sequence(const Agent& agent, const Beat& beat) {
@@ -92,6 +106,7 @@ Sender classify_plain(const Agent& agent, const Beat& beat, Instant now, Duratio
     }
   }
   if (!is_above) return classify_restarted_sequence(agent, beat);
+  if (agent.has_sequence && is_replay_of_earlier_life(agent, beat)) return Sender::stale;
   if (agent.is_ended)
     return agent.is_registration_new || is_later_by_its_own_clock(agent, beat) ? Sender::successor : Sender::ended;
   return Sender::current;
@@ -99,7 +114,7 @@ Sender classify_plain(const Agent& agent, const Beat& beat, Instant now, Duratio
 
 }  // namespace
 
-Sender classify(const Agent& agent, const Beat& beat, Instant now, Duration recent) {
+Sender classify(const Agent& agent, const Beat& beat, Instant now, Duration recent, bool is_same_host) {
   const bool is_first =
       !agent.has_beaten && !agent.expects_successor && agent.instance_id.empty() && !agent.has_sequence;
   if (is_first) {
@@ -107,7 +122,8 @@ Sender classify(const Agent& agent, const Beat& beat, Instant now, Duration rece
     const PastLife* life = beat.instance_id.empty() ? nullptr : find_past(agent, beat.instance_id);
     if (life == nullptr) return Sender::successor;
   }
-  return beat.instance_id.empty() ? classify_plain(agent, beat, now, recent) : classify_named(agent, beat);
+  return beat.instance_id.empty() ? classify_plain(agent, beat, now, recent)
+                                  : classify_named(agent, beat, is_same_host);
 }
 
 PastLife* past_life_of(Agent& agent, const Beat& beat) {

@@ -20,7 +20,8 @@ enum class Sender : std::uint8_t {
 };
 
 // `recent`: how long after its last beat a past plain life can still go on with its sequence.
-Sender classify(const Agent& agent, const Beat& beat, Instant now, Duration recent);
+// `is_same_host`: both ends of the comparison of clocks are one machine's.
+Sender classify(const Agent& agent, const Beat& beat, Instant now, Duration recent, bool is_same_host);
 
 // The past life that the beat belongs to, nullptr where none does.
 PastLife* past_life_of(Agent& agent, const Beat& beat);

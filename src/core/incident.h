@@ -43,14 +43,17 @@ constexpr bool is_legal_move(Phase from, Phase to) {
 struct OpenIncident {
   Incident incident;
   AgentKey key = 0;
-  bool is_guard = false;        // The guard's own: no agent, no ladder.
-  std::uint32_t epoch = 0;      // The instance that failed; a higher one is its successor.
-  std::uint32_t step = 0;       // Index into the ladder.
-  std::uint32_t tries = 0;      // Of this step.
-  bool is_manual = false;       // A person asked: guard, limits and mode do not hold it.
-  bool has_alerted = false;     // An alert step was reached.
-  bool is_old_heard = false;    // The old instance beat while the adapter was at work.
-  bool is_in_progress = false;  // Counts against the fleet's limit.
+  bool is_guard = false;     // The guard's own: no agent, no ladder.
+  std::uint32_t epoch = 0;   // The instance that failed; a higher one is its successor.
+  std::uint32_t step = 0;    // Index into the ladder.
+  std::uint32_t tries = 0;   // Of this step.
+  bool is_manual = false;    // A person asked: guard, limits and mode do not hold it.
+  bool has_alerted = false;  // An alert step was reached.
+  bool has_told_of_journal = false;
+  bool has_registered = false;   // A new life wrote its hash while the adapter was at work.
+  bool waits_for_rules = false;  // The policy asks for nothing (more): a reload may change that.
+  bool is_old_heard = false;     // The old instance beat while the adapter was at work.
+  bool is_in_progress = false;   // Counts against the fleet's limit.
   Instant opened{};
   Instant acted{};  // When the adapter finished; old beats just behind it were in flight.
   Instant verify_started{};

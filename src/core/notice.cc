@@ -82,8 +82,12 @@ void Notices::on_delivered(Turn& turn, const Delivered& delivered) {
       record.is_delivered = true;
       turn.persist(record);
       entry.stage = Stage::delivered;
-      return schedule(entry, turn.now.steady + rules_->alert_repeat);
+      return schedule(entry, next_repeat(record.incident, turn.now.steady));
     case DeliveryEnd::retry_later: {
+      // Its incident is over meanwhile, and the resolve is on its way: arriving behind it, it would stay red.
+      if (record.status == NoticeStatus::firing && record.incident != 0 && !entry.repeats) {
+        return finish(turn, delivered.notice);
+      }
       const Duration backoff =
           std::min<Duration>(kRetryCap, kRetryFirst * (1 << std::min<std::uint32_t>(entry.tries, 9)));
       ++entry.tries;
@@ -118,6 +122,7 @@ void Notices::finish(Turn& turn, NoticeId id) {
 }
 
 void Notices::resolve(Turn& turn, const Incident& incident, const Telling& telling) {
+  acknowledged_until_.erase(incident.id);
   std::vector<NoticeId> firing;
   const auto [first, last] = by_incident_.equal_range(incident.id);
   for (auto it = first; it != last; ++it) firing.push_back(it->second);
@@ -149,6 +154,7 @@ void Notices::resolve(Turn& turn, const Incident& incident, const Telling& telli
 }
 
 void Notices::acknowledge(IncidentId incident, Instant now) {
+  acknowledged_until_[incident] = now + kAcknowledgedFor;
   const auto [first, last] = by_incident_.equal_range(incident);
   for (auto it = first; it != last; ++it) {
     Entry& entry = notices_.at(it->second);
@@ -156,15 +162,31 @@ void Notices::acknowledge(IncidentId incident, Instant now) {
   }
 }
 
-void Notices::restore(Instant now, const std::vector<NoticeRecord>& notices) {
+Instant Notices::next_repeat(IncidentId incident, Instant now) const {
+  const auto found = acknowledged_until_.find(incident);
+  return std::max(now + rules_->alert_repeat, found == acknowledged_until_.end() ? now : found->second);
+}
+
+void Notices::restore(Turn& turn, const std::vector<NoticeRecord>& notices,
+                      const std::map<IncidentId, OpenIncident>& open) {
+  for (const auto& [id, incident] : open) {
+    if (incident.incident.is_acknowledged) acknowledged_until_[id] = turn.now.steady + kAcknowledgedFor;
+  }
   for (const NoticeRecord& record : notices) {
     if (record.is_done || notices_.size() >= kOutboxMax) continue;
+    const bool is_firing = record.status == NoticeStatus::firing && record.incident != 0;
     Entry& entry = notices_[record.id];
     entry.record = record;
-    entry.repeats = record.status == NoticeStatus::firing && record.incident != 0;
+    entry.repeats = is_firing && open.contains(record.incident);
     if (record.incident != 0) by_incident_.emplace(record.incident, record.id);
-    if (record.is_delivered) entry.stage = Stage::delivered;
-    schedule(entry, record.is_delivered ? now + rules_->alert_repeat : now);
+    if (is_firing && !entry.repeats) {
+      finish(turn, record.id);
+    } else if (record.is_delivered) {
+      entry.stage = Stage::delivered;
+      schedule(entry, next_repeat(record.incident, turn.now.steady));
+    } else {
+      schedule(entry, turn.now.steady);
+    }
   }
 }
 

@@ -45,7 +45,8 @@ class Notices {
   void on_delivered(Turn& turn, const Delivered& delivered);
   void advance(Turn& turn);
   Instant next() const { return due_.empty() ? kNever : due_.begin()->first; }
-  void restore(Instant now, const std::vector<NoticeRecord>& notices);
+  // After the incidents are back: `open` holds those still open; a firing one of another is over.
+  void restore(Turn& turn, const std::vector<NoticeRecord>& notices, const std::map<IncidentId, OpenIncident>& open);
   NoticeId last_id = 0;
   std::size_t waiting() const { return notices_.size(); }
 
@@ -61,11 +62,13 @@ class Notices {
   void add(Turn& turn, NoticeRecord record, bool repeats);
   void schedule(Entry& entry, Instant at);
   void finish(Turn& turn, NoticeId id);
+  Instant next_repeat(IncidentId incident, Instant now) const;
 
   const Rules* rules_;
   std::map<NoticeId, Entry> notices_;
   std::multimap<IncidentId, NoticeId> by_incident_;
   std::set<std::pair<Instant, NoticeId>> due_;
+  std::map<IncidentId, Instant> acknowledged_until_;  // Of open incidents.
 };
 
 // "a1 has failed: ... Tried: restart with exec (failed: ...). It was working on \"x\"."

@@ -20,6 +20,13 @@ constexpr Duration kAdapterSlack = 30s;
 
 Duration in_flight(const Attempt& attempt) { return attempt.with == "runner" ? kKillGrace + 1s : kInFlight; }
 
+// The old instance says goodbye because we are restarting it: the ladder goes on until a new one beats.
+bool is_our_own_doing(const OpenIncident& open, const Happening& happening, Instant now) {
+  if (happening.epoch > open.epoch) return false;
+  return open.incident.phase == Phase::acting ||
+         (open.incident.phase == Phase::verifying && now < open.acted + kKillGrace + 1s);
+}
+
 Verdict verdict_of(Stimulus cause) {
   switch (cause) {
     case Stimulus::exited_bad:
@@ -103,7 +110,7 @@ void Recovery::on_changed(Turn& turn, const Happening& happening) {
       }
       break;
     case State::stopped:
-      if (open != nullptr) close(turn, *open, "stopped");
+      if (open != nullptr && !is_our_own_doing(*open, happening, turn.now.steady)) close(turn, *open, "stopped");
       break;
     case State::healthy:
       if (open != nullptr) on_sighting(turn, happening);
@@ -161,7 +168,9 @@ void Recovery::on_sighting(Turn& turn, const Happening& happening) {
 void Recovery::on_registered(Turn& turn, const Happening& happening) {
   Agent& agent = registry_.at(happening.key);
   OpenIncident* open = book_.find(agent.incident);
-  if (open == nullptr || open->incident.phase != Phase::verifying) return;
+  if (open == nullptr) return;
+  if (open->incident.phase == Phase::acting) open->has_registered = true;
+  if (open->incident.phase != Phase::verifying) return;
   const Instant until = open->verify_started + startup_grace(registry_.policy(agent), agent.interval);
   if (until <= open->timer) return;
   book_.set_timer(*open, until);
@@ -288,6 +297,7 @@ void Recovery::look(Turn& turn, OpenIncident& open) {
     return close(turn, open, open.incident.attempts.empty() ? "self" : "self, restart did not take");
   }
   if (policy.recovery.empty()) {
+    open.waits_for_rules = true;
     if (open.incident.phase != Phase::told) hold(turn, open, "the policy asks for verdicts only");
     return;
   }
@@ -306,17 +316,18 @@ void Recovery::look(Turn& turn, OpenIncident& open) {
     if (is_held(turn, open, agent, policy)) return;
     return begin_attempt(turn, open, step);
   }
-  finish_ladder(
-      turn, open,
-      policy.mode == Mode::observe && !open.is_manual ? "the policy observes only" : "the ladder is at its end");
+  open.waits_for_rules = policy.mode == Mode::observe && !open.is_manual;
+  finish_ladder(turn, open, open.waits_for_rules ? "the policy observes only" : "the ladder is at its end");
 }
 
 bool Recovery::is_held(Turn& turn, OpenIncident& open, const Agent& agent, const Policy& policy) {
   if (!is_journal_writable_) {
     journal_held_.push_back(open.incident.id);
     hold(turn, open, "the journal can't be written, and no attempt is made that could be forgotten");
-    if (!open.has_alerted) page(turn, open, {}, "critical", "Recovery waits: mend the monitor's data directory");
-    open.has_alerted = true;
+    if (!open.has_told_of_journal) {
+      page(turn, open, {}, "critical", "Recovery waits: mend the monitor's data directory");
+    }
+    open.has_told_of_journal = true;
     return true;
   }
   if (open.is_manual) return false;
@@ -340,7 +351,7 @@ bool Recovery::is_held(Turn& turn, OpenIncident& open, const Agent& agent, const
 
 bool Recovery::has_no_place(Turn& turn, OpenIncident& open) {
   const FleetLimits& limits = registry_.rules().limits;
-  while (!fleet_starts_.empty() && turn.now.steady - fleet_starts_.front() >= 1min) fleet_starts_.pop_front();
+  forget_old_starts(turn.now.steady);
   std::string reason;
   if (in_progress_ >= limits.at_once) {
     reason = fmt::format("{} recoveries are under way, the fleet's limit", limits.at_once);
@@ -357,6 +368,7 @@ bool Recovery::has_no_place(Turn& turn, OpenIncident& open) {
 void Recovery::begin_attempt(Turn& turn, OpenIncident& open, const Step& step) {
   Agent& agent = registry_.at(open.key);
   open.is_old_heard = false;
+  open.has_registered = false;
   open.incident.attempts.push_back({.n = static_cast<std::uint32_t>(open.incident.attempts.size() + 1),
                                     .step = open.step,
                                     .kind = step.kind,
@@ -431,8 +443,9 @@ void Recovery::on_action_finished(Turn& turn, const ActionFinished& finished) {
   if (finished.end == ActionEnd::done) {
     attempt->detail = finished.detail;
     const Policy& policy = registry_.policy(agent);
-    const Duration within =
+    Duration within =
         verify_within(attempt->step < policy.recovery.size() ? policy.recovery[attempt->step] : Step{}, agent.interval);
+    if (open->has_registered) within = std::max(within, startup_grace(policy, agent.interval));
     open->verify_started = turn.now.steady;
     move(turn, *open, Phase::verifying,
          fmt::format("waiting up to {} for a beat that proves it", human_duration(within)));
@@ -513,7 +526,9 @@ void Recovery::on_timer(Turn& turn, OpenIncident& open) {
       const Agent& agent = registry_.at(open.key);
       Attempt* attempt = open.pending_attempt();
       DEFIB_CHECK(attempt != nullptr);
-      if (agent.state == State::healthy && agent.epoch <= open.epoch) {
+      const bool beats_on = agent.state == State::healthy && agent.epoch <= open.epoch &&
+                            agent.last_heard > open.acted + in_flight(*attempt);
+      if (beats_on) {
         attempt->result = AttemptResult::failed;
         attempt->detail = "the old instance beats: the attempt did not take";
         ++turn.counters.attempts_failed;
@@ -558,7 +573,7 @@ void Recovery::advance(Turn& turn) {
   while (!waiting_.empty()) {
     OpenIncident* open = book_.find(waiting_.front());
     if (open != nullptr && open->incident.phase == Phase::held) {
-      while (!fleet_starts_.empty() && now - fleet_starts_.front() >= 1min) fleet_starts_.pop_front();
+      forget_old_starts(now);
       const FleetLimits& limits = registry_.rules().limits;
       if (in_progress_ >= limits.at_once || fleet_starts_.size() >= limits.per_minute) break;
       waiting_.pop_front();
@@ -572,7 +587,7 @@ void Recovery::advance(Turn& turn) {
 Instant Recovery::next() const {
   Instant at = std::min(book_.next(), guard_.next());
   if (!waiting_.empty() && in_progress_ < registry_.rules().limits.at_once && !fleet_starts_.empty()) {
-    at = std::min(at, fleet_starts_.front() + 1min);
+    at = std::min(at, fleet_starts_.front() + 1min + 1ns);
   }
   return at;
 }

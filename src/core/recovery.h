@@ -30,6 +30,7 @@ class Recovery {
   void on_persisted(Turn& turn, PersistToken token);
   void on_action_finished(Turn& turn, const ActionFinished& finished);
   void on_journal_state(Turn& turn, const JournalState& state);
+  void on_rules_changed(Turn& turn);
   void on_wish(Turn& turn, const OperatorAsked& asked);
   // Timers, the guard, who waits for a place.
   void advance(Turn& turn);
@@ -65,6 +66,7 @@ class Recovery {
   // Budgets.
   void count_start(Turn& turn, OpenIncident& open, Agent& agent);
   void release_place(OpenIncident& open);
+  void forget_old_starts(Instant now);
   std::uint32_t recoveries_within(Agent& agent, Instant now) const;
   void consider_grant(Turn& turn, Agent& agent);
   void send_grant(Turn& turn, Agent& agent);

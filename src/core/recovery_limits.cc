@@ -20,10 +20,15 @@ void Recovery::count_start(Turn& turn, OpenIncident& open, Agent& agent) {
   std::vector<Instant>& recoveries = agent.facts().recoveries;
   if (recoveries.size() >= kStartsKept) recoveries.erase(recoveries.begin());
   recoveries.push_back(turn.now.steady);
+  forget_old_starts(turn.now.steady);
   fleet_starts_.push_back(turn.now.steady);
   DEFIB_CHECK(!open.is_in_progress);
   open.is_in_progress = true;
   ++in_progress_;
+}
+
+void Recovery::forget_old_starts(Instant now) {
+  while (!fleet_starts_.empty() && now - fleet_starts_.front() > 1min) fleet_starts_.pop_front();
 }
 
 void Recovery::release_place(OpenIncident& open) {
@@ -47,11 +52,13 @@ void Recovery::consider_grant(Turn& turn, Agent& agent) {
   const bool can_grant = agent.is_runner && agent.incident == 0 && is_journal_writable_ &&
                          policy.mode == Mode::enforce && !policy.recovery.empty() &&
                          policy.recovery.front().kind == StepKind::restart && policy.recovery.front().with == "runner";
-  if (!can_grant) return;
+  if (!can_grant && (agent.incident != 0 || !is_journal_writable_ || !agent.rare || agent.rare->grant.restarts == 0))
+    return;
   const std::uint32_t used = recoveries_within(agent, turn.now.steady);
   const std::uint32_t left = policy.limits.recoveries > used ? policy.limits.recoveries - used : 0;
   Grant& grant = agent.facts().grant;
-  grant.restarts = std::min(policy.recovery.front().attempts, left);
+  // What was granted before holds no more where the policy has changed.
+  grant.restarts = can_grant ? std::min(policy.recovery.front().attempts, left) : 0;
   grant.spent = 0;
   grant.token = ++last_token_;
   grant_tokens_[grant.token] = agent.id;
@@ -70,6 +77,18 @@ void Recovery::send_grant(Turn& turn, Agent& agent) {
                                              .instance_id = {},
                                              .reason = "restarts that may be made at once",
                                              .restarts = grant.restarts});
+}
+
+// Who was held or given up because the policy asked for nothing more is looked at anew.
+void Recovery::on_rules_changed(Turn& turn) {
+  for (auto& [id, open] : book_.all_open()) {
+    if (!open.waits_for_rules) continue;
+    open.waits_for_rules = false;
+    open.step = 0;
+    open.tries = 0;
+    if (open.incident.phase == Phase::told) move(turn, open, Phase::opening, "the rules have changed");
+    book_.set_timer(open, turn.now.steady);
+  }
 }
 
 // ---- Guard, journal, people ------------------------------------------------------------------------
@@ -131,8 +150,8 @@ void Recovery::on_journal_state(Turn& turn, const JournalState& state) {
   if (!state.is_writable) {
     // An attempt on its way to the disk stays there; somebody has to know meanwhile.
     for (auto& [id, open] : book_.all_open()) {
-      if (open.incident.phase != Phase::persisting || open.has_alerted) continue;
-      open.has_alerted = true;
+      if (open.incident.phase != Phase::persisting || open.has_told_of_journal) continue;
+      open.has_told_of_journal = true;
       page(turn, open, {}, "critical", "Recovery waits: mend the monitor's data directory");
     }
     return;
@@ -254,7 +273,8 @@ void Recovery::restore(Turn& turn, const Snapshot& snapshot) {
     // What was begun before counts on: a restart of the monitor opens no budget.
     Agent* agent = registry_.find(incident.agent_id);
     for (const Attempt& attempt : incident.attempts) {
-      const Instant at = turn.now.steady - std::max(Duration{0}, Duration(turn.now.wall - attempt.started_at));
+      // Wall times are whole milliseconds: rounded to the side that counts longer.
+      const Instant at = turn.now.steady + 1ms - std::max(Duration{0}, Duration(turn.now.wall - attempt.started_at));
       if (turn.now.steady - at < 1min) fleet_starts_.push_back(at);
       if (agent != nullptr) agent->facts().recoveries.push_back(at);
     }
@@ -265,6 +285,12 @@ void Recovery::restore(Turn& turn, const Snapshot& snapshot) {
     }
   }
   std::sort(fleet_starts_.begin(), fleet_starts_.end());
+  for (AgentKey key = 0; key < registry_.key_end(); ++key) {
+    if (!registry_.is_used(key)) continue;
+    Agent& agent = registry_.at(key);
+    guard_.restore(agent, turn.now.steady);
+    if (agent.rare) std::sort(agent.rare->recoveries.begin(), agent.rare->recoveries.end());
+  }
   for (const GrantRecord& record : snapshot.grants) {
     if (Agent* agent = registry_.find(record.agent_id)) {
       agent->facts().grant = {record.restarts, record.spent, 0};

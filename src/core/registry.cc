@@ -208,6 +208,8 @@ AgentRecord Registry::record(const Agent& agent) const {
   record.first_heard_wall = agent.first_heard_wall;
   record.has_beaten = agent.has_beaten;
   record.is_ended = agent.is_ended;
+  record.expects_successor = agent.expects_successor;
+  record.missed_beats = agent.missed_beats_threshold;
   record.current_task = agent.task;
   if (agent.task_progress >= 0) record.task_progress = agent.task_progress;
   if (agent.rare) {

@@ -54,6 +54,7 @@ struct PastLife {
   PastInstance instance;
   Instant last_heard{};
   std::uint64_t connection = 0;
+  std::int64_t timestamp_ms = 0;  // The sender's, of its last accepted beat; 0: none.
 };
 inline constexpr std::size_t kPastLivesMax = 8;
 
@@ -75,6 +76,7 @@ struct RareFacts {
   std::string progress_action;
   std::vector<PastLife> past;  // Newest last, at most kPastLivesMax.
   Instant conflict_until{};    // A rival beat; shown until then.
+  Instant conflict_told{};
   Instant last_fence_sent{};
   Grant grant;
   std::vector<Instant> recoveries;  // Starts of attempts, oldest first; pruned by use.

@@ -22,7 +22,8 @@ void SelfHealth::add(std::size_t source, Spell spell) {
   }
   spells.push_back(spell);
   if (spells.size() > kSpellsMax) {
-    spells[1].begin = spells[0].begin;
+    // The length counts on; the seeing time between the two stays seen.
+    spells[1].begin -= spells[0].end - spells[0].begin;
     spells.erase(spells.begin());
   }
 }
@@ -66,13 +67,15 @@ Duration SelfHealth::blind_time(Source source, Instant from, Instant now) const 
   return sum;
 }
 
-Instant SelfHealth::reprieve(Source source, Instant heard, Duration interval) const {
+Instant SelfHealth::reprieve(Source source, Instant heard, Duration interval, Instant before) const {
   const auto index = static_cast<std::size_t>(source);
   const Duration grace = jitter_grace(interval);
   const std::vector<Spell>& spells = spells_[index];
   Instant until = heard;
-  if (restarts_[index].has_been && restarts_[index].at >= heard) until = restarts_[index].at + interval + grace;
+  if (restarts_[index].has_been && restarts_[index].at >= heard && restarts_[index].at <= before)
+    until = restarts_[index].at + interval + grace;
   for (auto spell = spells.rbegin(); spell != spells.rend() && spell->end > heard; ++spell) {
+    if (spell->begin > before) continue;
     // Beats are due at heard + k x interval, each up to a grace early or late.
     const Duration begins = std::max(spell->begin - heard, Duration{0});
     const Duration ends = spell->end - heard + grace;

@@ -36,8 +36,9 @@ class SelfHealth {
   // How much of [from, now] the source was blind.
   Duration blind_time(Source source, Instant from, Instant now) const;
   // The earliest instant at which an agent last heard at `heard` may be judged: one interval and grace
-  // after each spell in which a beat of it was due. `heard` itself where there was none.
-  Instant reprieve(Source source, Instant heard, Duration interval) const;
+  // after the last spell in which a beat of it was due and that began by `before`, its deadline without a
+  // reprieve: later ones delay nothing, else a monitor that stumbles often would never judge. `heard` where none was.
+  Instant reprieve(Source source, Instant heard, Duration interval, Instant before) const;
   // When `silence` of unblinded time will have passed since `heard`, by what is known now.
   Instant when_silent_for(Source source, Instant heard, Duration silence) const;
 

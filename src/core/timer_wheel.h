@@ -1,7 +1,8 @@
-// Deadlines for many keys: a hierarchical wheel (Varghese and Lauck, 1987), six levels of 64 slots.
+// Deadlines for many keys: a hierarchical wheel (Varghese and Lauck, 1987), seven levels of 64 slots.
 //
 // One deadline a key. A tick is 2^18 ns (0.262 ms), so a deadline fires at most a tick late and never
-// early; anything further than 64^6 ticks (208 days) away is fired then and must be armed again. arm, disarm and
+// early; anything further than 64^7 ticks (36 years of
+// uptime) away is fired then and must be armed again. arm, disarm and
 // each firing cost O(1) amortised; next() looks at one bitmap a level. Pure; `now` never decreases.
 #pragma once
 
@@ -29,7 +30,7 @@ class TimerWheel {
   Instant next() const;
 
  private:
-  static constexpr int kLevels = 6;
+  static constexpr int kLevels = 7;
   static constexpr int kSlotBits = 6;
   static constexpr std::uint32_t kSlots = 1U << kSlotBits;
   static constexpr int kTickShift = 18;
