@@ -207,6 +207,16 @@ Subscriber::~Subscriber() {
   close(connection_);
 }
 
+Idler::Idler(std::uint16_t port) : connection_(connect_or_give_up(port)) {
+  send_all(connection_, "*1\r\n$4\r\nPING\r\n");
+  std::array<char, 64> pong;
+  if (recv(connection_, pong.data(), pong.size(), 0) <= 0) give_up("no answer to PING");
+}
+
+Idler::~Idler() {
+  if (connection_ >= 0) close(connection_);
+}
+
 HttpGetter::HttpGetter(std::uint16_t port) : connection_(connect_or_give_up(port)), port_(port) {}
 HttpGetter::~HttpGetter() { close(connection_); }
 

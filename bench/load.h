@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "fleet.h"
@@ -67,6 +68,18 @@ class Subscriber {
  private:
   int connection_ = -1;
   std::thread reader_;
+};
+
+// A connection that said one word and is silent since.
+class Idler {
+ public:
+  explicit Idler(std::uint16_t port);
+  Idler(Idler&& other) noexcept : connection_(std::exchange(other.connection_, -1)) {}
+  Idler& operator=(Idler&&) = delete;
+  ~Idler();
+
+ private:
+  int connection_ = -1;
 };
 
 // One keep-alive connection to an HTTP server. Returns the body's bytes; ends the program on anything but 200.

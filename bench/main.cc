@@ -3,10 +3,24 @@
 #include <cstdio>
 #include <fmt/format.h>
 #include <string>
+#include <sys/resource.h>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
 #include "benches.h"
+
+namespace {
+
+// Two thousand connections are more than the usual soft limit allows.
+void allow_many_connections() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace defib::bench;
@@ -34,6 +48,7 @@ int main(int argc, char** argv) {
   app.add_flag("--json", options.is_json, "print JSON");
   CLI11_PARSE(app, argc, argv);
 
+  allow_many_connections();
   Report report(options);
   for (const Bench& bench : kBenches) {
     if (bench.name.find(options.only) != std::string_view::npos) bench.run(report);
