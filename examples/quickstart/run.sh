@@ -34,14 +34,20 @@ end_everything() {
 trap end_everything EXIT
 trap 'exit 0' INT TERM
 
+if curl -fsS --max-time 2 "http://$http/healthz" >/dev/null 2>&1; then
+  echo "a monitor answers at $http already: end it, or set DEFIB_DEMO_HTTP and DEFIB_DEMO_AGENTS to other addresses" >&2
+  exit 1
+fi
 # In sessions of their own: Ctrl-C is for this script, which ends them in order.
 setsid "$defib" monitor --config "examples/quickstart.yaml" --http "$http" --agents "$agents" &
 pids+=($!)
+is_up=
 for _ in $(seq 100); do
-  curl -fsS "http://$http/healthz" >/dev/null 2>&1 && break
-  kill -0 "${pids[0]}" 2>/dev/null || { echo "the monitor did not start (see above)" >&2; exit 1; }
   sleep 0.1
+  kill -0 "${pids[0]}" 2>/dev/null || break
+  if curl -fsS --max-time 2 "http://$http/healthz" >/dev/null 2>&1; then is_up=yes && break; fi
 done
+[ -n "$is_up" ] || { echo "the monitor did not start (see above)" >&2; exit 1; }
 
 REDIS_URL=redis://$agents "$here/restart-agent.sh" researcher
 export DEFIB_URL=redis://$agents
