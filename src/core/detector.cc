@@ -92,9 +92,11 @@ void Detector::hear(Turn& turn, Agent& agent, Source source, const Beat& beat) {
   dirty_chunks_[chunk] = true;
 
   if (beat.refusal.empty()) {
+    // The process that registered goes on by its own number: it was no new life.
+    if (beat.connection != 0 && beat.connection == agent.connection) agent.is_registration_new = false;
     if (beat.connection != 0) agent.connection = beat.connection;
     if (beat.timestamp_ms) agent.timestamp_ms = *beat.timestamp_ms;
-    take_details(agent, beat);
+    take_details(turn, agent, beat);
     if (beat.exit) return take_exit(turn, agent, *beat.exit);
     if (says_goodbye) return say_goodbye(turn, agent, fmt::format("{} said goodbye", agent.id));
   }
@@ -112,7 +114,7 @@ void Detector::hear(Turn& turn, Agent& agent, Source source, const Beat& beat) {
                  : fmt::format("{} beats again after {} of silence", agent.id, human_duration(silence_before)));
 }
 
-void Detector::take_details(Agent& agent, const Beat& beat) {
+void Detector::take_details(Turn& turn, Agent& agent, const Beat& beat) {
   if (!beat.agent_type.empty() && registry_.type(agent) != beat.agent_type) {
     registry_.set_type(agent, beat.agent_type);
     registry_.choose_policy(agent, true);
@@ -120,9 +122,13 @@ void Detector::take_details(Agent& agent, const Beat& beat) {
   if (!beat.host.empty()) registry_.set_host(agent, beat.host);
   if (beat.pid != 0) agent.pid = beat.pid;
   const Policy& policy = registry_.policy(agent);
+  const Duration interval = beat.interval_ms ? from_ms(*beat.interval_ms) : policy.interval;
+  const auto threshold = static_cast<std::uint16_t>(policy.missed_beats);
+  // A restart of the monitor must judge by what is in force now.
+  if (interval != agent.interval || threshold != agent.missed_beats_threshold) turn.touched.push_back(agent.key);
   agent.has_own_interval = beat.interval_ms.has_value();
-  agent.interval = beat.interval_ms ? from_ms(*beat.interval_ms) : policy.interval;
-  agent.missed_beats_threshold = static_cast<std::uint16_t>(policy.missed_beats);
+  agent.interval = interval;
+  agent.missed_beats_threshold = threshold;
   smallest_interval_ = std::min(smallest_interval_, agent.interval);
   agent.status = beat.status;
   agent.is_runner = beat.is_runner;
@@ -222,6 +228,8 @@ Answer Detector::on_rival(Turn& turn, Agent& agent, Source source, const Beat& b
     return Answer::refused;
   }
   if (beat.sequence) life->instance.sequence = *beat.sequence;
+  // Its number must outlive a restart, else its old beats would be news then.
+  agent.is_record_dirty = true;
   ++turn.counters.beats_accepted;
   if (beat.status == Status::stopped || beat.exit) {
     turn.announce(EventKind::agent, agent.id, agent.incident, "old_instance_ended",
@@ -328,7 +336,8 @@ void Detector::on_record(Turn& turn, const RecordWritten& record) {
     const bool is_known = agent->registered_at_ms == *record.registered_at_ms &&
                           (record.pid == 0 || agent->pid == 0 || record.pid == agent->pid);
     // A hash that is read back tells of the life that was heard already.
-    const bool is_adopted = agent->registered_at_ms == 0 && agent->has_beaten && record.source == Source::redis;
+    const bool is_adopted = record.source == Source::redis && agent->has_beaten &&
+                            (agent->registered_at_ms == 0 || agent->timestamp_ms >= *record.registered_at_ms);
     if (is_adopted) agent->registered_at_ms = *record.registered_at_ms;
     if (!is_known && !is_adopted) begin_registered_life(turn, *agent, record);
   }

@@ -61,13 +61,15 @@ class Detector {
   // Appends the checkpoint chunks in which anyone was heard since the last call, and the keys whose
   // journal record is out of date.
   void checkpoint(Turn& turn);
+  // After blindness worth telling: what it moved must outlive a restart.
+  void mark_all_for_checkpoint();
 
  private:
   Agent* find_or_add(Turn& turn, std::string_view id);
   void apply(Turn& turn, Agent& agent, Stimulus stimulus, const std::string& text);
   void tell(Turn& turn, const Agent& agent, Happening::Kind kind, std::string text);
   void hear(Turn& turn, Agent& agent, Source source, const Beat& beat);
-  void take_details(Agent& agent, const Beat& beat);
+  void take_details(Turn& turn, Agent& agent, const Beat& beat);
   void take_exit(Turn& turn, Agent& agent, const Exit& exit);
   void begin_life(Turn& turn, Agent& agent, const Beat& beat);
   void retire_current(Agent& agent, bool is_fenced);

@@ -136,6 +136,8 @@ void Detector::on_rules_changed() {
   }
 }
 
+void Detector::mark_all_for_checkpoint() { dirty_chunks_.assign(registry_.key_end() / kCheckpointChunk, true); }
+
 void Detector::checkpoint(Turn& turn) {
   Duration smallest = 30s;
   for (std::uint32_t chunk = 0; chunk < dirty_chunks_.size(); ++chunk) {
@@ -145,8 +147,10 @@ void Detector::checkpoint(Turn& turn) {
     out.entries.resize(kCheckpointChunk);
     for (AgentKey i = 0; i < kCheckpointChunk; ++i) {
       Agent& agent = registry_.at(chunk * kCheckpointChunk + i);
-      if (!agent.is_used || !agent.has_beaten) continue;
-      out.entries[i] = {agent.last_heard, to_ms(agent.last_heard_wall), agent.sequence};
+      if (!agent.is_used) continue;
+      const Instant heard = agent.has_beaten ? agent.last_heard : agent.registered;
+      out.entries[i] = {heard + health_.blind_time(agent.source, heard, turn.now.steady), to_ms(agent.last_heard_wall),
+                        agent.sequence, agent.timestamp_ms};
       if (agent.is_record_dirty) turn.touched.push_back(agent.key);
       smallest = std::min(smallest, agent.interval);
     }
@@ -191,7 +195,7 @@ void Detector::restore(const Now& now, const AgentRecord& record) {
     registry_.set_labels(agent, labels);
   }
   if (!record.capsule.empty()) keep_capsule(agent, record.capsule);
-  for (const PastInstance& past : record.past) agent.facts().past.push_back({past, record.last_heard, 0, 0});
+  for (const PastInstance& past : record.past) agent.facts().past.push_back({past, Instant{}, 0, 0});
   agent.expects_successor = record.expects_successor;
   registry_.set_state(agent, record.state);
   agent.state_since = record.state_since;

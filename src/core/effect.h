@@ -63,10 +63,13 @@ struct AgentRecord {
   friend bool operator==(const AgentRecord&, const AgentRecord&) = default;
 };
 
+// When an agent was last heard (registered, where its life has not beaten), moved by the blind time since: silence
+// counts on from here after a restart, which knows nothing of earlier blindness.
 struct CheckpointEntry {
   Instant last_heard{};
   std::int64_t last_heard_wall_ms = 0;
   std::uint64_t sequence = 0;
+  std::int64_t timestamp_ms = 0;  // The sender's; 0: none.
   friend bool operator==(const CheckpointEntry&, const CheckpointEntry&) = default;
 };
 // A run of keys from chunk * kCheckpointChunk on; entries of unused keys are zero.
@@ -76,6 +79,10 @@ struct CheckpointChunk {
   std::vector<CheckpointEntry> entries;
   friend bool operator==(const CheckpointChunk&, const CheckpointChunk&) = default;
 };
+
+// Brings a record up to its agent's entry. Where the record is newer, because the key has passed to another agent
+// or a new life began since the checkpoint, nothing changes.
+void merge(const CheckpointEntry& entry, AgentRecord& record);
 
 enum class NoticeStatus : std::uint8_t { firing, resolved };
 std::string_view name(NoticeStatus);

@@ -70,6 +70,7 @@ void Engine::Rooms::notice_gap(Turn& turn) {
   ++counters.blind_spells;
   // Short ones are told by the counter alone.
   if (gap >= 1s) {
+    detector.mark_all_for_checkpoint();
     turn.announce(EventKind::monitor, "", 0, "gap",
                   "I was not running for " + human_duration(gap) + ": nobody is judged by that time");
   }
@@ -118,6 +119,7 @@ Answer Engine::Rooms::take(Turn& turn, const SourceBlind& e) {
 
 Answer Engine::Rooms::take(Turn& turn, const SourceSighted& e) {
   if (health.see_again(e.source, turn.now.steady, e.is_restarted)) {
+    detector.mark_all_for_checkpoint();
     turn.announce(EventKind::monitor, "", 0, "sighted", "I see again on " + std::string(name(e.source)));
   }
   detector.on_sight(e.source);
@@ -166,6 +168,8 @@ Answer Engine::Rooms::take(Turn& turn, const Restored& e) {
   registry.finish_restoring();
   if (!snapshot.is_first_start && snapshot.known_until < turn.now.steady) {
     health.add_gap(snapshot.known_until, turn.now.steady);
+    detector.mark_all_for_checkpoint();
+    next_checkpoint = turn.now.steady;
     ++counters.blind_spells;
     turn.announce(EventKind::monitor, "", 0, "restarted",
                   "I am back after " + human_duration(turn.now.steady - snapshot.known_until) + " with " +

@@ -92,7 +92,8 @@ bool Guard::refresh(Instant now) {
   tallied_ = now;
 
   std::set<AgentKey> bad = bad_now(now);
-  if (hold_) {
+  // After a release only who falls anew counts: another crowd may hold again.
+  if (hold_ && !hold_->is_released) {
     std::erase_if(hold_->down, [&](AgentKey key) { return !is_down(key); });
     bad.insert(hold_->down.begin(), hold_->down.end());
   }

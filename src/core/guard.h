@@ -2,7 +2,7 @@
 //
 // Pure. Counts who is missing now or failed within the window, over the fleet and by host, type and
 // label; the tally is made at most once a turn, and only when somebody asks. A hold ends by beats, by time
-// (GuardRule::holds_at_most) or by hand; after the latter two the same crowd does not hold again until it has cleared.
+// (GuardRule::holds_at_most) or by hand; after the latter two the same crowd does not hold again, a new one does.
 #pragma once
 
 #include <deque>

@@ -43,13 +43,10 @@ Sender classify_named(const Agent& agent, const Beat& beat, bool is_same_host) {
     const bool is_old = beat.sequence && *beat.sequence <= life->instance.sequence;
     return is_old ? Sender::stale : Sender::rival;
   }
-  // An instance that says it started before the current one, on the same host and so by the same clock,
-  // has been superseded before we heard of it.
-  const bool is_older = beat.started_at_ms && agent.started_at_ms != 0 && *beat.started_at_ms < agent.started_at_ms &&
-                        is_same_host && agent.pid != beat.pid;
-  if (is_older && agent.timestamp_ms != 0 && beat.timestamp_ms && *beat.timestamp_ms <= agent.timestamp_ms) {
-    return Sender::stale;
-  }
+  // Sent before the current one started, by the same machine's clock: of a life so long gone that it is forgotten.
+  const bool is_forgotten =
+      is_same_host && beat.timestamp_ms && agent.started_at_ms != 0 && *beat.timestamp_ms < agent.started_at_ms;
+  if (is_forgotten) return Sender::stale;
   return Sender::successor;
 }
 

@@ -20,7 +20,7 @@ enum class Sender : std::uint8_t {
 };
 
 // `recent`: how long after its last beat a past plain life can still go on with its sequence.
-// `is_same_host`: both ends of the comparison of clocks are one machine's.
+// `is_same_host`: beat and agent are one machine's, so that their clocks can be compared.
 Sender classify(const Agent& agent, const Beat& beat, Instant now, Duration recent, bool is_same_host);
 
 // The past life that the beat belongs to, nullptr where none does.

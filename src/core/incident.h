@@ -50,10 +50,11 @@ struct OpenIncident {
   bool is_manual = false;    // A person asked: guard, limits and mode do not hold it.
   bool has_alerted = false;  // An alert step was reached.
   bool has_told_of_journal = false;
-  bool has_registered = false;   // A new life wrote its hash while the adapter was at work.
-  bool waits_for_rules = false;  // The policy asks for nothing (more): a reload may change that.
-  bool is_old_heard = false;     // The old instance beat while the adapter was at work.
-  bool is_in_progress = false;   // Counts against the fleet's limit.
+  bool has_registered = false;     // A new life wrote its hash while the adapter was at work.
+  bool has_unheard_start = false;  // A runner started a successor that nobody has heard yet: it may live.
+  bool waits_for_rules = false;    // The policy asks for nothing (more): a reload may change that.
+  bool is_old_heard = false;       // The old instance beat while the adapter was at work.
+  bool is_in_progress = false;     // Counts against the fleet's limit.
   Instant opened{};
   Instant acted{};  // When the adapter finished; old beats just behind it were in flight.
   Instant verify_started{};

@@ -195,6 +195,7 @@ void Recovery::on_granted_start(Turn& turn, const Happening& happening) {
                                      .detail = "the runner restarted it at once, within its grant"});
   count_start(turn, *open, agent);
   open->epoch = happening.epoch;
+  open->has_unheard_start = true;
   open->acted = turn.now.steady;
   open->verify_started = turn.now.steady;
   move(turn, *open, Phase::verifying, "restarted by its runner; waiting for the first beat of the new instance");
@@ -419,7 +420,7 @@ void Recovery::perform(Turn& turn, OpenIncident& open) {
       .task_progress = agent.task_progress >= 0 ? std::optional<double>(agent.task_progress) : std::nullopt,
       .capsule = agent.rare ? agent.rare->capsule : std::string(),
       .reason = open.incident.evidence,
-      .is_proven_stopped = agent.is_ended};
+      .is_proven_stopped = agent.is_ended && !open.has_unheard_start};
   if (step.kind == StepKind::replace) {
     detector_.fence(open.key, turn.now.steady);
     turn.touched.push_back(open.key);

@@ -72,8 +72,7 @@ Instant SelfHealth::reprieve(Source source, Instant heard, Duration interval, In
   const Duration grace = jitter_grace(interval);
   const std::vector<Spell>& spells = spells_[index];
   Instant until = heard;
-  if (restarts_[index].has_been && restarts_[index].at >= heard && restarts_[index].at <= before)
-    until = restarts_[index].at + interval + grace;
+  if (restarts_[index].has_been && restarts_[index].at >= heard) until = restarts_[index].at + interval + grace;
   for (auto spell = spells.rbegin(); spell != spells.rend() && spell->end > heard; ++spell) {
     if (spell->begin > before) continue;
     // Beats are due at heard + k x interval, each up to a grace early or late.

@@ -1,6 +1,8 @@
 // The names of all enumerators, spelled as on the wire.
 #include "core/types.h"
 
+#include <algorithm>
+
 #include "core/effect.h"
 #include "core/policy.h"
 
@@ -13,6 +15,19 @@ std::string_view pick(const std::array<std::string_view, N>& names, std::size_t 
 }
 
 }  // namespace
+
+void merge(const CheckpointEntry& entry, AgentRecord& record) {
+  if (entry.last_heard == Instant{}) return;
+  if (!record.has_beaten) {
+    record.registered = std::max(record.registered, entry.last_heard);
+    return;
+  }
+  if (entry.last_heard < record.last_heard) return;
+  record.last_heard = entry.last_heard;
+  record.last_heard_wall = wall_from_ms(entry.last_heard_wall_ms);
+  if (record.sequence) record.sequence = entry.sequence;
+  if (entry.timestamp_ms != 0) record.timestamp_ms = entry.timestamp_ms;
+}
 
 std::string_view name(Source value) {
   static constexpr std::array<std::string_view, 3> kNames = {"endpoint", "http", "redis"};

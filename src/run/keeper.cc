@@ -147,8 +147,10 @@ class KeeperLoop {
     setpgid(0, options_.shares_group ? runner_group_ : 0);
     if (options_.stdout_fd >= 0) dup2(options_.stdout_fd, STDOUT_FILENO);
     if (options_.stderr_fd >= 0) dup2(options_.stderr_fd, STDERR_FILENO);
-    if (!options_.ignores_sigpipe) signal(SIGPIPE, SIG_DFL);
-    sigprocmask(SIG_SETMASK, &options_.mask, nullptr);
+    for (const int number : {SIGPIPE, SIGCHLD}) {
+      signal(number, sigismember(&options_.ignored, number) == 1 ? SIG_IGN : SIG_DFL);
+    }
+    sigprocmask(SIG_SETMASK, &options_.blocked, nullptr);
     execvp(arguments_[0], arguments_.data());
     const int error = errno;
     [[maybe_unused]] const ssize_t written = write(failure, &error, sizeof error);

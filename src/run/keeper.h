@@ -30,9 +30,9 @@ struct KeeperOptions {
   int stderr_fd = -1;
   // The program stays in our process group (a person's terminal: its keys reach it) instead of leading one.
   bool shares_group = false;
-  // What the program starts with: the signal mask, and whether SIGPIPE is ignored.
-  sigset_t mask{};
-  bool ignores_sigpipe = false;
+  // What the program starts with: the signals that are blocked, and which of PIPE and CHLD are ignored.
+  sigset_t blocked{};
+  sigset_t ignored{};
 };
 
 struct KeeperEvent {

@@ -79,6 +79,14 @@ void append_children(const ProcessFacts& process, std::vector<pid_t>& out) {
   each_number_in(path.data(), [&](pid_t thread) { append_children(process.pid, thread, out); });
 }
 
+bool is_living(const ProcessFacts& process, const std::vector<ProcessFacts>& tree) {
+  if (process.state == 'T' || process.state == 'X' || (process.state == 'Z' && process.threads <= 1)) return false;
+  if (process.state != 'D') return true;
+  // Stopped between vfork(2) and exec, a child holds its parent in this state, whatever signals that one has got.
+  return std::none_of(tree.begin(), tree.end(),
+                      [&](const ProcessFacts& other) { return other.parent == process.pid && other.state == 'T'; });
+}
+
 }  // namespace
 
 std::optional<ProcessFacts> parse_stat(std::string_view stat) {
@@ -166,13 +174,13 @@ TreeUsage TreeMeter::sample(Instant now) {
   // What ended processes used has gone to whoever waited for them: to their parents, in the end to the root.
   const std::optional<ProcessFacts> root = read_process(root_);
   std::uint64_t ticks = root ? root->waited_ticks : 0;
-  for (const ProcessFacts& process : descendants(root_)) {
-    ++usage.processes;
+  const std::vector<ProcessFacts> tree = descendants(root_);
+  for (const ProcessFacts& process : tree) {
     ticks += process.own_ticks + process.waited_ticks;
     pages += process.resident_pages;
-    const bool is_zombie = process.state == 'X' || (process.state == 'Z' && process.threads <= 1);
-    if (process.state != 'T' && !is_zombie) usage.is_living = true;
+    usage.is_living = usage.is_living || is_living(process, tree);
   }
+  usage.processes = tree.size();
   static const double ticks_per_second = static_cast<double>(sysconf(_SC_CLK_TCK));
   static const double page_bytes = static_cast<double>(sysconf(_SC_PAGESIZE));
   const double seconds = std::chrono::duration<double>(now - last_).count();

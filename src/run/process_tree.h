@@ -42,8 +42,8 @@ struct TreeUsage {
   double cpu_percent = 0;  // Of one core, since the last sample.
   double memory_mb = 0;    // Sum of the resident sets, in units of 2^20 bytes.
   std::size_t processes = 0;
-  // At least one process is neither stopped (state T) nor a zombie. A process whose first thread has ended while
-  // others work on shows as a zombie and is none.
+  // At least one process is neither stopped (state T), nor held up by a child that is, nor a zombie. A process whose
+  // first thread has ended while others work on shows as a zombie and is none.
   bool is_living = false;
 };
 

@@ -107,6 +107,28 @@ TEST(ProcessTree, ATreeLivesUntilAllOfItIsStoppedOrDead) {
   EXPECT_EQ(meter.sample(now += 1s).processes, 1U);
 }
 
+TEST(ProcessTree, WhoWaitsForAStoppedChildToExecIsStoppedToo) {
+  const pid_t child = fork();
+  if (child == 0) {
+    if (vfork() == 0) {
+      raise(SIGSTOP);
+      _exit(0);
+    }
+    for (;;) pause();
+  }
+  TreeMeter meter;
+  Instant now = Instant(1h);
+  meter.restart(now, getpid());
+  EXPECT_TRUE(eventually([&] { return !meter.sample(now += 1s).is_living; }));
+  EXPECT_EQ(read_process(child)->state, 'D');
+  const std::vector<ProcessFacts> found = scan_descendants(child);
+  ASSERT_EQ(found.size(), 1U);
+  kill(found[0].pid, SIGCONT);
+  EXPECT_TRUE(eventually([&] { return meter.sample(now += 1s).is_living; }));
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+}
+
 TEST(ProcessTree, CpuTimeOfTheTreeIsMeasuredFromSampleToSample) {
   const pid_t child = fork();
   if (child == 0) {

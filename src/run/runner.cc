@@ -49,8 +49,8 @@ int Runner::run() {
                      .stdout_fd = output_.program_stdout(),
                      .stderr_fd = output_.program_stderr(),
                      .shares_group = setup_.has_terminal,
-                     .mask = signals_.former_mask(),
-                     .ignores_sigpipe = signals_.was_sigpipe_ignored()};
+                     .blocked = signals_.former_mask(),
+                     .ignored = signals_.formerly_ignored()};
   if (done) done = keeper_.start(keeper_options_);
   if (!done) {
     note(done.error());

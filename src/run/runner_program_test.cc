@@ -44,6 +44,15 @@ TEST(RunProgram, EndsWithTheProgramsCode) {
   EXPECT_EQ(exit_code_of({"/"}), 126);
 }
 
+TEST(RunProgram, LearnsTheCodeWhereChildrenAreIgnoredAndTheProgramInheritsThat) {
+  TestProcess failing(alone_shell("exit 3"), {.ignores_children = true});
+  EXPECT_EQ(failing.wait(), 3);
+  TestProcess runner(alone({"grep", "SigIgn", "/proc/self/status"}), {.ignores_children = true});
+  EXPECT_EQ(runner.wait(), 0);
+  // Signal 17 is bit 16; PIPE (bit 12) is not ignored for the program although the runner ignores it.
+  EXPECT_EQ(runner.out(), "SigIgn:\t0000000000010000\n");
+}
+
 TEST(RunProgram, RefusesWhatItCannotServe) {
   TestProcess url({"--url", "rediss://127.0.0.1:1", "--", "true"});
   EXPECT_EQ(url.wait(), 125);

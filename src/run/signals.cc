@@ -24,8 +24,12 @@ void Signals::take_over() {
   sigprocmask(SIG_BLOCK, &taken, &former_mask_);
   fd_.reset(signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK));
   DEFIB_CHECK(fd_.is_open());
-  was_sigpipe_ignored_ = is_ignored(SIGPIPE);
+  sigemptyset(&formerly_ignored_);
+  for (const int signal : {SIGPIPE, SIGCHLD}) {
+    if (is_ignored(signal)) sigaddset(&formerly_ignored_, signal);
+  }
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGCHLD, SIG_DFL);
 }
 
 std::optional<SignalSeen> Signals::next() {

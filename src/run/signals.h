@@ -16,19 +16,20 @@ struct SignalSeen {
 
 class Signals {
  public:
-  // Takes HUP INT QUIT TERM USR1 USR2 WINCH TSTP CONT, but what was ignored stays ignored (nohup(1)); ignores PIPE.
+  // Takes HUP INT QUIT TERM USR1 USR2 WINCH TSTP CONT, but what was ignored stays ignored (nohup(1)). Ignores
+  // PIPE; no longer ignores CHLD, under which no end of a child could be told.
   void take_over();
   std::optional<SignalSeen> next();
 
   int fd() const { return fd_.get(); }
-  // As they were before.
+  // As they were before: what was blocked, and which of PIPE and CHLD were ignored.
   const sigset_t& former_mask() const { return former_mask_; }
-  bool was_sigpipe_ignored() const { return was_sigpipe_ignored_; }
+  const sigset_t& formerly_ignored() const { return formerly_ignored_; }
 
  private:
   UniqueFd fd_;
   sigset_t former_mask_{};
-  bool was_sigpipe_ignored_ = false;
+  sigset_t formerly_ignored_{};
 };
 
 }  // namespace defib::run

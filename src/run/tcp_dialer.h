@@ -21,7 +21,6 @@ class TcpDialer {
 
   // Gives up an attempt that is under way.
   void start(Instant now, const std::string& host, const std::string& port);
-  bool is_dialing() const { return is_dialing_; }
   Instant deadline() const { return deadline_; }
 
   void add_to(PollSet& set);

@@ -33,6 +33,7 @@ TestProcess::TestProcess(std::vector<std::string> arguments, Options options) : 
   DEFIB_CHECK(pid_ >= 0);
   if (pid_ == 0) {
     setsid();
+    if (options.ignores_children) signal(SIGCHLD, SIG_IGN);
     dup2(out[1], STDOUT_FILENO);
     dup2(err[1], STDERR_FILENO);
     for (const char* name : {"DEFIB_INSTANCE", "DEFIB_AGENT_ID", "DEFIB_URL", "DEFIB_TOKEN", "DEFIB_NAMESPACE"})

@@ -16,6 +16,7 @@ class TestProcess {
   struct Options {
     std::vector<std::pair<std::string, std::string>> environment;
     bool reads_output = true;       // False: stdout is a pipe that nobody reads.
+    bool ignores_children = false;  // SIGCHLD is ignored, as some daemons leave it to what they start.
     bool is_output_closed = false;  // stdout is a pipe whose reader is gone.
   };
 

@@ -45,14 +45,7 @@ void Journal::apply_checkpoint(const core::CheckpointChunk& chunk) {
   for (auto at = agents_.lower_bound(first); at != agents_.end(); ++at) {
     const std::size_t place = at->first - first;
     if (place >= chunk.entries.size()) break;
-    const core::CheckpointEntry& entry = chunk.entries[place];
-    core::AgentRecord& agent = at->second;
-    // An entry without a beat, or older than the agent's own record, brings nothing new.
-    if (entry.last_heard == Instant{} || entry.last_heard < agent.last_heard) continue;
-    agent.last_heard = entry.last_heard;
-    agent.last_heard_wall = wall_from_ms(entry.last_heard_wall_ms);
-    agent.has_beaten = true;
-    if (agent.sequence) agent.sequence = std::max(*agent.sequence, entry.sequence);
+    core::merge(chunk.entries[place], at->second);
   }
 }
 

@@ -198,6 +198,8 @@ void describe(Fields& field, Record& r) {
   field("first_heard_wall", r.first_heard_wall);
   field("beaten", r.has_beaten);
   field("ended", r.is_ended);
+  field("expects_successor", r.expects_successor);
+  field("missed_beats", r.missed_beats);
   field("task", r.current_task);
   field("labels", r.labels);
   field("past", r.past);
@@ -232,6 +234,7 @@ void describe(Fields& field, Record& r) {
   field("agent", r.agent_id);
   field("last_heartbeat", r.last_heartbeat);
   field("created_at", r.created_at);
+  field("delivered", r.is_delivered);
   field("done", r.is_done);
 }
 
@@ -262,7 +265,7 @@ bool decode_body(std::string_view body, JournalScale scale, Record& out) {
   return fields.is_ok();
 }
 
-constexpr std::size_t kEntryBytes = 24;
+constexpr std::size_t kEntryBytes = 4 * 8;
 
 void append_little_endian(std::string& out, std::uint64_t value) {
   for (int byte = 0; byte < 8; ++byte) out.push_back(static_cast<char>(value >> (8 * byte) & 0xff));
@@ -289,6 +292,7 @@ std::string encode(const core::CheckpointChunk& chunk, JournalScale scale) {
     append_little_endian(blob, static_cast<std::uint64_t>(scale.to_journal(entry.last_heard)));
     append_little_endian(blob, static_cast<std::uint64_t>(entry.last_heard_wall_ms));
     append_little_endian(blob, entry.sequence);
+    append_little_endian(blob, static_cast<std::uint64_t>(entry.timestamp_ms));
   }
   return blob;
 }
@@ -306,6 +310,7 @@ bool decode(std::string_view blob, JournalScale scale, core::CheckpointChunk& ou
     entry.last_heard = scale.from_journal(static_cast<std::int64_t>(little_endian_at(blob, at)));
     entry.last_heard_wall_ms = static_cast<std::int64_t>(little_endian_at(blob, at + 8));
     entry.sequence = little_endian_at(blob, at + 16);
+    entry.timestamp_ms = static_cast<std::int64_t>(little_endian_at(blob, at + 24));
   }
   return true;
 }

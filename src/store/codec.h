@@ -1,7 +1,7 @@
 // Records to and from what stands in the journal's columns.
 //
 // A body is a JSON object: a field that is missing has its default and an unknown one is passed over, so fields can be
-// added without a migration. Text is kept byte for byte, UTF-8 or not. Checkpoints are packed: 24 bytes an
+// added without a migration. Text is kept byte for byte, UTF-8 or not. Checkpoints are packed: 32 bytes an
 // entry, little endian.
 #pragma once
 

@@ -124,19 +124,20 @@ TEST(Codec, WrongTypesAreRefused) {
 
 TEST(Codec, CheckpointsArePackedLittleEndian) {
   core::CheckpointChunk chunk;
-  chunk.entries = {{Instant(Duration(0x0102030405060708)), -2, 0xfffffffffffffffe}, {}};
+  chunk.entries = {{Instant(Duration(0x0102030405060708)), -2, 0xfffffffffffffffe, 3}, {}};
   const std::string blob = encode(chunk, {});
   const std::string expected(
       "\x08\x07\x06\x05\x04\x03\x02\x01"
       "\xfe\xff\xff\xff\xff\xff\xff\xff"
-      "\xfe\xff\xff\xff\xff\xff\xff\xff",
-      24);
-  EXPECT_EQ(blob, expected + std::string(24, '\0'));
+      "\xfe\xff\xff\xff\xff\xff\xff\xff"
+      "\x03\x00\x00\x00\x00\x00\x00\x00",
+      32);
+  EXPECT_EQ(blob, expected + std::string(32, '\0'));
   core::CheckpointChunk read;
   ASSERT_TRUE(decode(blob, {}, read));
   EXPECT_EQ(read, chunk);
   EXPECT_FALSE(decode(blob.substr(1), JournalScale{}, read));
-  EXPECT_FALSE(decode(std::string(24 * (core::kCheckpointChunk + 1), 'x'), JournalScale{}, read));
+  EXPECT_FALSE(decode(std::string(32 * (core::kCheckpointChunk + 1), 'x'), JournalScale{}, read));
 }
 
 // The journal's scale goes on where a boot starts over; "none" stays none.

@@ -32,16 +32,11 @@ Done read_checkpoints(Database& database, JournalScale scale, Checkpoints& out) 
   });
 }
 
-// A key may have passed to another agent since the checkpoint: then its record is the newer of the two.
 void merge_checkpoint(const Checkpoints& checkpoints, core::AgentRecord& agent) {
   const auto chunk = checkpoints.find(agent.key / core::kCheckpointChunk);
   const std::size_t index = agent.key % core::kCheckpointChunk;
   if (chunk == checkpoints.end() || index >= chunk->second.entries.size()) return;
-  const core::CheckpointEntry& entry = chunk->second.entries[index];
-  if (!agent.has_beaten || entry.last_heard == Instant{} || entry.last_heard < agent.last_heard) return;
-  agent.last_heard = entry.last_heard;
-  agent.last_heard_wall = wall_from_ms(entry.last_heard_wall_ms);
-  if (agent.sequence) agent.sequence = entry.sequence;
+  core::merge(chunk->second.entries[index], agent);
 }
 
 Done read_agents(Database& database, JournalScale scale, const Checkpoints& checkpoints,
