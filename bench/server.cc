@@ -22,6 +22,12 @@ namespace defib::bench {
 namespace {
 
 constexpr double kStartMaxNs = 30e9;
+constexpr double kSettleMaxNs = 60e9;
+
+void pause_ms(int ms) {
+  const timespec length{.tv_sec = 0, .tv_nsec = ms * 1'000'000};
+  nanosleep(&length, nullptr);
+}
 
 sockaddr_in loopback(std::uint16_t port) {
   sockaddr_in address{};
@@ -117,8 +123,7 @@ void Server::start(const std::vector<std::string>& command) {
       close(fd);
       return;
     }
-    const timespec pause{.tv_sec = 0, .tv_nsec = 10'000'000};
-    nanosleep(&pause, nullptr);
+    pause_ms(10);
   }
   give_up(fmt::format("{} did not come up", command[0]));
 }
@@ -128,6 +133,14 @@ double Server::cpu_ns() const {
   timespec t{};
   if (clock_getcpuclockid(pid_, &clock) != 0 || clock_gettime(clock, &t) != 0) give_up("a server has died");
   return static_cast<double>(t.tv_sec) * 1e9 + static_cast<double>(t.tv_nsec);
+}
+
+void Server::settle() const {
+  for (const double end = wall_ns() + kSettleMaxNs; wall_ns() < end;) {
+    const double before = cpu_ns();
+    pause_ms(200);
+    if (cpu_ns() - before < 10e6) return;
+  }
 }
 
 std::size_t Server::rss_bytes() const {

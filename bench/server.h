@@ -25,6 +25,8 @@ class Server {
   // ns of all its threads since its start.
   double cpu_ns() const;
   std::size_t rss_bytes() const;
+  // Waits until it has done what it put off (a journal's writing), 60 s at most.
+  void settle() const;
 
  private:
   Server() = default;
