@@ -66,7 +66,9 @@ bool is_replay_of_earlier_life(const Agent& agent, const Beat& beat) {
 
 Sender classify_restarted_sequence(const Agent& agent, const Beat& beat) {
   if (agent.is_registration_new) return Sender::successor;
-  if (is_later_by_its_own_clock(agent, beat)) return Sender::successor;
+  // Just below the last number of a long life it is a duplicate from before its clock stepped back, not a start.
+  const bool is_just_below = agent.sequence > kLostBeatsMax && *beat.sequence + 2 >= agent.sequence;
+  if (is_later_by_its_own_clock(agent, beat) && !is_just_below) return Sender::successor;
   if (beat.timestamp_ms) return Sender::stale;
   if (agent.has_candidate && *beat.sequence == agent.candidate_sequence + 1) return Sender::successor;
   return Sender::candidate;
