@@ -92,8 +92,10 @@ void Detector::hear(Turn& turn, Agent& agent, Source source, const Beat& beat) {
   dirty_chunks_[chunk] = true;
 
   if (beat.refusal.empty()) {
-    // The process that registered goes on by its own number: it was no new life.
-    if (beat.connection != 0 && beat.connection == agent.connection) agent.is_registration_new = false;
+    // Whoever registered goes on by its own number: it was no new life.
+    const bool is_registrant = (beat.connection != 0 && beat.connection == agent.connection) ||
+                               (beat.timestamp_ms && *beat.timestamp_ms >= agent.registered_at_ms);
+    if (is_registrant) agent.is_registration_new = false;
     if (beat.connection != 0) agent.connection = beat.connection;
     if (beat.timestamp_ms) agent.timestamp_ms = *beat.timestamp_ms;
     take_details(turn, agent, beat);
