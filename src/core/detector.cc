@@ -337,13 +337,18 @@ void Detector::on_record(Turn& turn, const RecordWritten& record) {
   } else if (record.registered_at_ms) {
     const bool is_known = agent->registered_at_ms == *record.registered_at_ms &&
                           (record.pid == 0 || agent->pid == 0 || record.pid == agent->pid);
-    // A hash that is read back tells of the life that was heard already.
-    const bool is_adopted = record.source == Source::redis && agent->has_beaten &&
-                            (agent->registered_at_ms == 0 || agent->timestamp_ms >= *record.registered_at_ms);
+    // A hash that is read back, or that its own process wrote before it beat, tells of the life that was heard.
+    const bool is_same_process = record.pid != 0 && record.pid == agent->pid && record.host == registry_.host(*agent);
+    const bool has_beaten_since = agent->timestamp_ms != 0 ? agent->timestamp_ms >= *record.registered_at_ms
+                                                           : record.source == Source::redis && is_same_process;
+    const bool is_read_back = record.source == Source::redis && (agent->registered_at_ms == 0 || has_beaten_since);
+    const bool is_adopted = agent->has_beaten && (is_read_back || (is_same_process && has_beaten_since));
     if (is_adopted) agent->registered_at_ms = *record.registered_at_ms;
     if (!is_known && !is_adopted) begin_registered_life(turn, *agent, record);
   }
   if (!is_goodbye || *record.stopped_at_ms == agent->stopped_at_ms) return;
+  // It was seen to exit, and judged by that: the goodbye that its runner writes as well adds nothing.
+  if (agent->is_ended) return;
   // The goodbye of an older instance, known by its connection, is not the agent's.
   const bool is_of_the_past = record.connection != 0 && record.connection != agent->connection && agent->rare &&
                               std::any_of(agent->rare->past.begin(), agent->rare->past.end(),

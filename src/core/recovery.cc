@@ -331,7 +331,8 @@ bool Recovery::is_held(Turn& turn, OpenIncident& open, const Agent& agent, const
     open.has_told_of_journal = true;
     return true;
   }
-  if (open.is_manual) return false;
+  // A hand overrides guard and policy, not the bound on what goes on at once.
+  if (open.is_manual) return has_no_place(turn, open);
   if (open.incident.attempts.empty()) {
     if (const auto reason = guard_.holds(agent, turn.now.steady)) {
       guarded_.push_back(open.incident.id);
