@@ -65,7 +65,9 @@ bool is_replay_of_earlier_life(const Agent& agent, const Beat& beat) {
 }
 
 Sender classify_restarted_sequence(const Agent& agent, const Beat& beat) {
-  if (agent.is_registration_new) return Sender::successor;
+  // Whoever registered beats later than that by its own clock; an older beat is somebody else's.
+  const bool is_before = beat.timestamp_ms && *beat.timestamp_ms < agent.registered_at_ms;
+  if (agent.is_registration_new && !is_before) return Sender::successor;
   // Just below the last number of a long life it is a duplicate from before its clock stepped back, not a start.
   const bool is_just_below = agent.sequence > kLostBeatsMax && *beat.sequence + 2 >= agent.sequence;
   if (is_later_by_its_own_clock(agent, beat) && !is_just_below) return Sender::successor;
