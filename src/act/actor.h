@@ -11,7 +11,7 @@ namespace defib::act {
 
 struct ActionResult {
   core::ActionEnd end = core::ActionEnd::done;
-  std::string detail;                    // In a sentence; goes to the journal and to people.
+  std::string detail;  // In a sentence; goes to the journal and to people.
 };
 
 // Carries out attempts. perform() returns at once; `done` is called exactly once, later, on the loop

@@ -13,7 +13,7 @@ namespace defib::notify {
 
 struct DeliveryResult {
   core::DeliveryEnd end = core::DeliveryEnd::done;
-  std::string detail;                    // Never holds the URL or another secret.
+  std::string detail;  // Never holds the URL or another secret.
   Duration retry_after{0};
 };
 
@@ -22,7 +22,7 @@ struct Message {
   core::NoticeRecord notice;
   core::Incident incident;
   std::optional<core::AgentView> agent;
-  std::string link_base;                 // "http://127.0.0.1:7070": links are made from it.
+  std::string link_base;  // "http://127.0.0.1:7070": links are made from it.
 };
 
 // Sends one message. send() returns at once; `done` is called exactly once, later, on the loop thread.
