@@ -18,16 +18,27 @@ pids=()
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
+# Waits up to 5 s, then kills. Not by `wait`: in a trap that interrupts another wait, bash 5.2 now and then misses the end.
+await_end() {
+  for _ in $(seq 50); do
+    kill -0 "$1" 2>/dev/null || return 0
+    sleep 0.1
+  done
+  kill -KILL "$1" 2>/dev/null || true
+}
+
 end_everything() {
-  trap - EXIT INT TERM
+  trap - EXIT
+  trap "" INT TERM  # A second Ctrl-C would leave half of it behind.
   say "Ending everything that was started."
   # Agents first, so that they can say goodbye; the monitor last.
-  local pid
-  for pid in $(cat "$DEFIB_DEMO_DIR"/*.pid 2>/dev/null) "${pids[@]:1}"; do kill -TERM "$pid" 2>/dev/null || true; done
-  for pid in "${pids[@]:1}"; do wait "$pid" 2>/dev/null || true; done
+  local pid others
+  others=$(cat "$DEFIB_DEMO_DIR"/*.pid 2>/dev/null || true)
+  for pid in $others "${pids[@]:1}"; do kill -TERM "$pid" 2>/dev/null || true; done
+  for pid in $others "${pids[@]:1}"; do await_end "$pid"; done
   if [ ${#pids[@]} -gt 0 ]; then
     kill -TERM "${pids[0]}" 2>/dev/null || true
-    wait "${pids[0]}" 2>/dev/null || true
+    await_end "${pids[0]}"
   fi
   rm -rf "$DEFIB_DEMO_DIR"
 }

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -72,9 +73,11 @@ class Demo:
         wait_until(f"the demo says {words!r}: {self.output[-2000:]}",
                    lambda: words in self.output or (self.process.poll() is not None and pytest.fail(self.output)), seconds)
 
-    def interrupt(self):
+    def interrupt(self, times=1):
         """As Ctrl-C does."""
-        os.killpg(self.process.pid, signal.SIGINT)
+        for _ in range(times):
+            os.killpg(self.process.pid, signal.SIGINT)
+            time.sleep(0.05)
         code = self.process.wait(30)
         self.reader.join(10)
         return code
@@ -126,10 +129,10 @@ def test_the_night_goes_well_and_ctrl_c_leaves_nothing_behind(demo):
     assert not pathlib.Path(os.fsdecode(directory)).exists()
 
 
-def test_ctrl_c_in_the_middle_of_it_leaves_nothing_behind_either(demo):
+def test_an_impatient_ctrl_c_in_the_middle_of_it_leaves_nothing_behind_either(demo):
     demo.wait_for("Freezing crawler", 40)
     directory = wait_until("its directory", demo.demo_dir)
-    assert demo.interrupt() == 0
+    assert demo.interrupt(times=2) == 0
     wait_until("all of it is gone", lambda: not processes_of(directory), 10)
     assert is_gone(demo.url)
 
