@@ -85,6 +85,12 @@ int Daemon::run() {
   sd_notify(0, "STOPPING=1");
   http_server_->close();
   endpoint_->close();
+  now_ = {net::read_steady(), net::read_wall()};
+  engine_->finish(now_, effects_);
+  // Nothing more is done in the world; the next start goes on from here.
+  for (core::Effect& effect : effects_.list) {
+    if (auto* persist = std::get_if<core::Persist>(&effect)) perform(*persist);
+  }
   journal_.reset();  // Writes what is queued.
   spdlog::info("ended as asked");
   return 0;

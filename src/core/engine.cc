@@ -49,6 +49,11 @@ void Engine::step(const Now& now, std::span<const Event> events, Effects& effect
   rooms.flush_records(turn);
 }
 
+void Engine::finish(const Now& now, Effects& effects) {
+  rooms_->next_checkpoint = now.steady;
+  step(now, {}, effects);
+}
+
 Instant Engine::next_wakeup() const {
   const Rooms& rooms = *rooms_;
   const Instant tick = rooms.last_step + gap_allowed(rooms.detector.smallest_interval()) / 2;

@@ -30,6 +30,9 @@ class Engine final : public View {
   // a beat and its deadline in one step never open an incident. Clears `effects` first.
   void step(const Now& now, std::span<const Event> events, Effects& effects);
 
+  // A step without events that hands the journal everything it does not know yet: before a clean end.
+  void finish(const Now& now, Effects& effects);
+
   // When step must be called again though nothing happens. Calling earlier does no harm; calling much
   // later is a gap, in which nobody is judged (rule of judgement 6).
   Instant next_wakeup() const;

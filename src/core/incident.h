@@ -52,6 +52,7 @@ struct OpenIncident {
   bool has_told_of_journal = false;
   bool has_registered = false;     // A new life wrote its hash while the adapter was at work.
   bool has_unheard_start = false;  // A runner started a successor that nobody has heard yet: it may live.
+  bool is_unknown = false;         // The pending attempt was begun before a restart of the monitor.
   bool waits_for_rules = false;    // The policy asks for nothing (more): a reload may change that.
   bool is_old_heard = false;       // The old instance beat while the adapter was at work.
   bool is_in_progress = false;     // Counts against the fleet's limit.

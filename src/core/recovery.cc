@@ -371,6 +371,7 @@ void Recovery::begin_attempt(Turn& turn, OpenIncident& open, const Step& step) {
   Agent& agent = registry_.at(open.key);
   open.is_old_heard = false;
   open.has_registered = false;
+  open.is_unknown = false;
   open.incident.attempts.push_back({.n = static_cast<std::uint32_t>(open.incident.attempts.size() + 1),
                                     .step = open.step,
                                     .kind = step.kind,
@@ -538,7 +539,9 @@ void Recovery::on_timer(Turn& turn, OpenIncident& open) {
       }
       return fail_attempt(
           turn, open,
-          fmt::format("no beat of a new instance within {}", human_duration(turn.now.steady - open.verify_started)),
+          fmt::format("{}no beat of a new instance within {}",
+                      open.is_unknown ? "whether it was made before the monitor's restart is not known; " : "",
+                      human_duration(turn.now.steady - open.verify_started)),
           false);
     }
     case Phase::persisting:

@@ -331,6 +331,7 @@ void Recovery::restore_incident(Turn& turn, const Incident& incident) {
   }
   // Begun, and nobody knows how it ended: wait out its verification, then count it as failed (rule 1).
   --open.tries;
+  open.is_unknown = true;
   pending->detail = "the monitor was restarted meanwhile: whether it was made is not known";
   open.is_in_progress = true;
   ++in_progress_;

@@ -186,6 +186,10 @@ bool AgentsSession::may_run(const Entry& entry, const wire::Command& command) {
     error(fmt::format("ERR wrong number of arguments for '{}' command", name()));
   } else if (!is_admitted_ && !has(Entry::before_auth)) {
     error("NOAUTH Authentication required.");
+  } else if (command.is_oversized && !is_queuing_ && std::string_view(entry.name) == "PUBLISH") {
+    // A refused beat is answered 0: an error would end the guide's client.
+    desk_.note_refusal(connection_, fmt::format("the message is above {} bytes", wire::kRespBulkBytesMax));
+    integer(0);
   } else if (command.is_oversized) {
     error(fmt::format("ERR an argument of '{}' is above {} bytes", name(), wire::kRespBulkBytesMax));
   } else if (protocol_ == 2 && !channels_.empty() && !has(Entry::when_listening)) {

@@ -360,7 +360,8 @@ TEST(AgentsSession, AnOversizedArgumentIsAnsweredAndChangesNothing) {
   std::string command;
   wire::append_command(command, {"PUBLISH", "heartbeats", big});
   wire::append_command(command, {"PING"});
-  EXPECT_EQ(talk.say(command), "-ERR an argument of 'publish' is above 65536 bytes\r\n+PONG\r\n");
+  wire::append_command(command, {"HSET", "agent:a1", "note", big});
+  EXPECT_EQ(talk.say(command), ":0\r\n+PONG\r\n-ERR an argument of 'hset' is above 65536 bytes\r\n");
   EXPECT_TRUE(talk.events.empty());
 }
 

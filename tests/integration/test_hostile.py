@@ -142,7 +142,7 @@ def test_a_message_above_64_kib_is_refused_and_one_above_a_mib_is_not_even_read(
         answers = b""
         while b"PONG" not in answers:
             answers += connection.recv(4096)
-        assert re.fullmatch(rb"(:0|-ERR [^\r]*65536[^\r]*)\r\n\+PONG\r\n", answers)
+        assert answers == b":0\r\n+PONG\r\n"
     assert target.request("POST", "/v1/heartbeats", giant(65 * 1024))[0] in (400, 413)
     # Larger: closed.
     assert is_closed_after(target.agents_port, b"*3\r\n$7\r\nPUBLISH\r\n$10\r\nheartbeats\r\n$2097152\r\n" + giant(2 * MIB) + b"\r\n")
