@@ -299,14 +299,13 @@ Answer Detector::on_fenced(Turn& turn, Agent& agent, const Beat& beat) {
   return Answer::fenced;
 }
 
-void Detector::fence(AgentKey key, Instant now) {
+void Detector::fence(AgentKey key) {
   Agent& agent = registry_.at(key);
   if (agent.expects_successor) return;
   retire_current(agent, true);
   agent.expects_successor = true;
   agent.is_registration_new = false;
   if (agent.rare) agent.rare->last_fence_sent = Instant{};
-  static_cast<void>(now);
 }
 
 void Detector::undo_fence(AgentKey key) {

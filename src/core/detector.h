@@ -42,7 +42,7 @@ class Detector {
   Duration smallest_interval() const { return smallest_interval_; }
 
   // From now on the current instance is a replaced one; `undo_fence` where the replacement never started.
-  void fence(AgentKey key, Instant now);
+  void fence(AgentKey key);
   void undo_fence(AgentKey key);
   // An agent whose incident has closed may leave the table after a while.
   void rearm(AgentKey key, Instant now);

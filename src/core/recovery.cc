@@ -424,7 +424,7 @@ void Recovery::perform(Turn& turn, OpenIncident& open) {
       .reason = open.incident.evidence,
       .is_proven_stopped = agent.is_ended && !open.has_unheard_start};
   if (step.kind == StepKind::replace) {
-    detector_.fence(open.key, turn.now.steady);
+    detector_.fence(open.key);
     turn.touched.push_back(open.key);
   }
   ++turn.counters.attempts_made;
