@@ -6,7 +6,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:?usage: tools/fuzz.sh SECONDS}
 cmake --preset fuzz >/dev/null
-cmake --build build/fuzz -j "${JOBS:-$(nproc)}" >build/fuzz.log 2>&1 || { tail -n 60 build/fuzz.log; exit 1; }
+names=()
+for seeds in fuzz/seeds/*/; do names+=("$(basename "$seeds")"); done
+cmake --build build/fuzz -j "${JOBS:-$(nproc)}" --target "${names[@]/%/_fuzz}" >build/fuzz.log 2>&1 || { tail -n 60 build/fuzz.log; exit 1; }
 mkdir -p build/fuzz/findings
 
 run_one() {
@@ -23,8 +25,8 @@ run_one() {
 }
 
 pids=()
-for seeds in fuzz/seeds/*/; do
-  run_one "$(basename "$seeds")" &
+for name in "${names[@]}"; do
+  run_one "$name" &
   pids+=($!)
   if [ ${#pids[@]} -ge 2 ]; then
     wait "${pids[0]}"
