@@ -185,18 +185,13 @@ Error ApiClient::error_of(const ApiAnswer& answer) const {
   return {hint.empty() ? error : fmt::format("{}: {}", error, hint)};
 }
 
-Result<json::value> ApiClient::get(std::string_view path) {
-  const Result<ApiAnswer> answer = send("GET", path, "", "");
-  if (!answer) return Error{answer.error()};
-  if (answer.value().status / 100 != 2) return error_of(answer.value());
-  boost::system::error_code code;
-  json::value body = json::parse(answer.value().body, code);
-  if (code) return Error{fmt::format("{} answered no JSON: does --server name a monitor?", impl_->server())};
-  return body;
-}
+Result<json::value> ApiClient::get(std::string_view path) { return body_of(send("GET", path, "", "")); }
 
 Result<json::value> ApiClient::post(std::string_view path, const json::object& request) {
-  const Result<ApiAnswer> answer = send("POST", path, "application/json", json::serialize(request));
+  return body_of(send("POST", path, "application/json", json::serialize(request)));
+}
+
+Result<json::value> ApiClient::body_of(const Result<ApiAnswer>& answer) const {
   if (!answer) return Error{answer.error()};
   if (answer.value().status / 100 != 2) return error_of(answer.value());
   boost::system::error_code code;

@@ -44,6 +44,8 @@ class ApiClient {
                          std::string_view body);
   // The error of an answer whose status is not 2xx.
   Error error_of(const ApiAnswer& answer) const;
+  // The JSON of a good answer.
+  Result<boost::json::value> body_of(const Result<ApiAnswer>& answer) const;
 
   // Follows a stream of events until `take` answers false, coming back with Last-Event-ID after each break, which
   // `told` hears of in a sentence. An error where the first connection fails or the monitor refuses.
